@@ -1,0 +1,2 @@
+//! What both sides must agree on.
+#![no_std]

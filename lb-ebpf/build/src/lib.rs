@@ -1,0 +1,1 @@
+//! Finds an eBPF toolchain and builds the XDP program with it.

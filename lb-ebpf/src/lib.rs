@@ -1,0 +1,2 @@
+//! The way of a packet.
+#![no_std]

@@ -1,0 +1,3 @@
+//! The configuration: text that has been validated.
+
+pub mod model;

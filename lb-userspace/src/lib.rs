@@ -1,0 +1,2 @@
+//! The way of an intention.
+pub mod config;

@@ -1,0 +1,2 @@
+//! What a person types after `cargo xtask`.
+fn main() {}
