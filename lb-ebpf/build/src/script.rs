@@ -1,7 +1,6 @@
 //! What a `build.rs` that embeds an eBPF program does.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use crate::toolchain::{TOOLCHAIN_VARIABLE, Toolchain};
 use crate::{build, find};
@@ -10,16 +9,14 @@ use crate::{build, find};
 /// embed. To be called from a `build.rs`; `manifest_dir` is that crate's
 /// folder, one level below the workspace's root.
 ///
-/// What is missing, or what the compiler said, becomes errors of cargo's.
-#[must_use]
-pub fn build_script(manifest_dir: &str, bin: &str) -> ExitCode {
-    let Err(error) = embed(manifest_dir, bin) else {
-        return ExitCode::SUCCESS;
-    };
-    for line in error.lines() {
-        println!("cargo::error={line}");
+/// What is missing, or what the compiler said, becomes an error of cargo's,
+/// which makes cargo stop.
+pub fn build_script(manifest_dir: &str, bin: &str) {
+    if let Err(error) = embed(manifest_dir, bin) {
+        for line in error.lines() {
+            println!("cargo::error={line}");
+        }
     }
-    ExitCode::FAILURE
 }
 
 fn embed(manifest_dir: &str, bin: &str) -> Result<(), String> {

@@ -119,6 +119,11 @@ pub fn find_compiler() -> Result<Result<Compiler, Vec<String>>, Missing> {
             Err(why) => reasons.push(format!("  {kind}: {why}")),
         }
     }
+    if reasons.len() == 1 {
+        reasons.push(format!(
+            "  ({TOOLCHAIN_VARIABLE} is set, so nothing else was looked at)"
+        ));
+    }
     Ok(Err(reasons))
 }
 
