@@ -12,8 +12,8 @@ use aya_ebpf::{
 };
 use lb_common::{
     abi::{
-        Backend, BackendCounters, BackendState, Bucket, Cursor, Endpoint, Neighbour, Route,
-        WHEEL_CHUNK, Wheel, WheelChunk,
+        Backend, BackendCounters, BackendState, Bucket, Cursor, Endpoint, Identity, Neighbour,
+        Route, WHEEL_CHUNK, Wheel, WheelChunk,
     },
     flow::BUCKET_SLOTS,
     hash, limits,
@@ -48,6 +48,10 @@ static BACKEND_COUNTERS: PerCpuArray<BackendCounters> =
     PerCpuArray::with_max_entries(limits::MAX_BACKENDS + 1, 0);
 #[map]
 static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(VERDICT_SLOTS, 0);
+
+/// Not read here: what userspace must find again after a restart.
+#[map]
+static IDENTITY: Array<Identity> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Reads one field of a record that userspace may be changing.
 macro_rules! field {
