@@ -1,2 +1,3 @@
 //! The way of an intention.
 pub mod config;
+pub mod desired;

@@ -209,7 +209,7 @@ refusals! {
     misspelt_keys: "[node]\ninterface = [\"eth0\"]\nmax-flows = 5\ncolour = \"red\"\n[nod]\n";
     max_flows_out_of_bounds: "[node]\ninterfaces = [\"eth0\"]\nmax_flows = 1\n";
     service_in_single_brackets: "[node]\ninterfaces = [\"eth0\"]\n[service]\nname = \"web\"\n";
-    service_is_a_number: "[node]\ninterfaces = [\"eth0\"]\n[x]\n".replace("[x]", "") + "service = [1]\n";
+    service_is_a_number: "service = [1]\n[node]\ninterfaces = [\"eth0\"]\n";
     service_without_keys: "[node]\ninterfaces = [\"eth0\"]\n[[service]]\n";
     backend_in_single_brackets: service("forward = \"dsr\"\n[service.backend]\nname = \"a\"\n");
     bad_service_name: service("forward = \"dsr\"").replace("\"web\"", "\"my web!\"");

@@ -179,7 +179,10 @@ impl<'t> Report<'t> {
         let length = whole.chars().count();
         let end = boundary(self.text, span.end.max(at));
         let marked = self.text[at..end].split('\n').next().unwrap_or_default();
-        let cut = before.saturating_sub(WIDTH / 2);
+        let cut = match length {
+            0..=WIDTH => 0,
+            _ => before.saturating_sub(WIDTH / 2),
+        };
         let safe = |c: char| if c.is_control() { ' ' } else { c };
         let offset = before - cut;
         Place {

@@ -43,10 +43,11 @@ impl Config {
         let mut report = Report::new(name, text);
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
-            let refusal = Refusal::new(
-                error.message(),
-                "the file must be TOML, see https://toml.io",
-            );
+            let help = match error.message() {
+                "duplicate key" => "remove one of the two",
+                _ => "the file must be TOML, see https://toml.io",
+            };
+            let refusal = Refusal::new(error.message(), help);
             report.add(error.span().unwrap_or(0..0), refusal);
         }
         let config = errors
@@ -65,7 +66,9 @@ impl Config {
 fn read_text(path: &Path) -> Result<String, Refusal> {
     let unread = |error: std::io::Error| {
         let help = match error.kind() {
-            std::io::ErrorKind::NotFound => "is the path right? An example is in examples/",
+            std::io::ErrorKind::NotFound => {
+                "is the path right? `flowgate check --help` shows an example"
+            }
             std::io::ErrorKind::PermissionDenied => "run as root, or let this user read it",
             _ => "give the path of a TOML file",
         };

@@ -44,14 +44,11 @@ impl<'a> Value<'a> {
     /// The value as an integer.
     pub(super) fn integer(self) -> Result<i128, Refusal> {
         if let Some(number) = self.value.as_integer() {
-            // Beyond 128 bits it is beyond every bound of ours as well.
-            let digits = number.as_str();
-            let far = if digits.starts_with('-') {
-                i128::MIN
-            } else {
-                i128::MAX
-            };
-            return Ok(i128::from_str_radix(digits, number.radix()).unwrap_or(far));
+            let value = i64::from_str_radix(number.as_str(), number.radix());
+            return value.map(i128::from).map_err(|_| {
+                let message = format!("the number {} is too large", quoted(&number.to_string()));
+                Refusal::new(message, "write a smaller one")
+            });
         }
         let unquoted = self
             .value
@@ -86,7 +83,12 @@ impl<'a> Value<'a> {
     /// The value as an array.
     pub(super) fn array(self) -> Result<&'a [Spanned<DeValue<'a>>], Refusal> {
         self.value.as_array().map(|array| &**array).ok_or_else(|| {
-            let help = format!("put it in brackets: {} = [\"…\"]", self.key);
+            let text = self.value.as_str().unwrap_or("…");
+            let help = format!(
+                "put it in brackets: {} = [\"{}\"]",
+                self.key,
+                text.escape_debug()
+            );
             self.mistyped("an array", help)
         })
     }
