@@ -1,3 +1,5 @@
 //! The way of an intention.
+
 pub mod config;
 pub mod datapath;
+pub mod desired;
