@@ -1,2 +1,4 @@
 //! The way of an intention.
 pub mod config;
+pub mod health;
+pub mod net;

@@ -1,0 +1,1 @@
+//! What the kernel knows about links, addresses, routes and neighbours.
