@@ -3,3 +3,5 @@
 pub mod config;
 pub mod datapath;
 pub mod desired;
+pub mod health;
+pub mod net;
