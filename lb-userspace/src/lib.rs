@@ -5,3 +5,4 @@ pub mod datapath;
 pub mod desired;
 pub mod health;
 pub mod net;
+pub mod plan;
