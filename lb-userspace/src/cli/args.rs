@@ -74,12 +74,21 @@ pub struct Cli {
         global = true,
         value_name = "PATH",
         env = "FLOWGATE_SOCKET",
-        hide_env_values = true
+        hide_env_values = true,
+        display_order = 100
     )]
     pub socket: Option<PathBuf>,
 
-    /// How to answer: a table for people, or the API's JSON for programs
-    #[arg(long, global = true, value_enum, value_name = "FORM", default_value_t = Output::Table)]
+    /// How to answer: `table` for people, `json` (the API's own) for programs
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORM",
+        default_value_t = Output::Table,
+        hide_possible_values = true,
+        display_order = 101
+    )]
     pub output: Output,
 
     /// What to do.
@@ -91,10 +100,8 @@ pub struct Cli {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// Aligned columns.
-    #[value(help = "aligned columns")]
     Table,
     /// The API's types.
-    #[value(help = "the API's types")]
     Json,
 }
 
@@ -191,10 +198,10 @@ pub enum BackendVerb {
         #[arg(value_parser = address)]
         address: IpAddr,
         /// Its port, in mode nat; the service's when left out
-        #[arg(long)]
+        #[arg(long, value_name = "N")]
         port: Option<u32>,
         /// Its share of new connections beside the others', 1–256
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, value_name = "N", default_value_t = 1)]
         weight: u32,
     },
     /// Remove a backend at once; its connections break
