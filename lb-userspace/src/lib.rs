@@ -1,5 +1,9 @@
 //! The way of an intention.
+
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod datapath;
 pub mod desired;
+pub mod health;
+pub mod net;
