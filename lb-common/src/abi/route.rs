@@ -18,8 +18,13 @@ pub struct Hop {
 
 impl Hop {
     /// Nowhere.
-    pub const NONE: Hop =
-        Hop { ifindex: 0, egress: 0, destination: [0; 6], source: [0; 6], reserved: [0; 4] };
+    pub const NONE: Hop = Hop {
+        ifindex: 0,
+        egress: 0,
+        destination: [0; 6],
+        source: [0; 6],
+        reserved: [0; 4],
+    };
 }
 
 /// A route for what `nat` sends back to clients. The data plane takes the first

@@ -173,6 +173,10 @@ pub struct Counters {
     pub packets: u64,
     /// Bytes of these packets, from the Ethernet header on.
     pub bytes: u64,
+    /// Packets back to the clients; only `nat` sees those.
+    pub packets_out: u64,
+    /// Bytes of these packets, from the Ethernet header on.
+    pub bytes_out: u64,
     /// New connections.
     pub connections: u64,
 }

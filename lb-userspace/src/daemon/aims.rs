@@ -49,12 +49,18 @@ pub fn aims(
         let Some(key) = key(service) else { continue };
         let mut backends = Vec::with_capacity(service.backends.len());
         for backend in &service.backends {
-            let IpAddr::V4(address) = backend.address else { continue };
+            let IpAddr::V4(address) = backend.address else {
+                continue;
+            };
             let id = id(service, backend);
             let way = way(service, address, net, ports);
             let state = state(backend.admin, health.get(&id));
             let hop = way.as_ref().ok().and_then(|hop| record(hop, ports));
-            let wanted = TargetBackend { weight: backend.weight, state, hop };
+            let wanted = TargetBackend {
+                weight: backend.weight,
+                state,
+                hop,
+            };
             backends.push((SocketAddrV4::new(address, backend.port), wanted));
             ways.insert(id, way);
         }
@@ -90,7 +96,10 @@ pub fn wanted_hops(config: &Config, net: &NetState, ports: &[Port]) -> Vec<Ipv4A
         .collect();
     if has_nat(config) {
         let ifindexes: Vec<u32> = ports.iter().map(|port| port.ifindex).collect();
-        wanted.extend(net.routes(&ifindexes).filter_map(|(_, route)| route.gateway));
+        wanted.extend(
+            net.routes(&ifindexes)
+                .filter_map(|(_, route)| route.gateway),
+        );
     }
     wanted.sort_unstable();
     wanted.dedup();
@@ -100,20 +109,32 @@ pub fn wanted_hops(config: &Config, net: &NetState, ports: &[Port]) -> Vec<Ipv4A
 /// What tells a backend apart in health and status.
 #[must_use]
 pub fn id(service: &Service, backend: &Backend) -> TargetId {
-    TargetId { service: service.name.clone(), backend: backend.name.clone() }
+    TargetId {
+        service: service.name.clone(),
+        backend: backend.name.clone(),
+    }
 }
 
 /// A service's key in the maps; `None` for what the data plane can't do.
 #[must_use]
 pub fn key(service: &Service) -> Option<ServiceKey> {
-    let IpAddr::V4(vip) = service.vip else { return None };
-    Some(ServiceKey { vip, port: service.port, protocol: service.protocol })
+    let IpAddr::V4(vip) = service.vip else {
+        return None;
+    };
+    Some(ServiceKey {
+        vip,
+        port: service.port,
+        protocol: service.protocol,
+    })
 }
 
 /// Whether any service translates addresses.
 #[must_use]
 pub fn has_nat(config: &Config) -> bool {
-    config.services.iter().any(|service| service.forward == Forward::Nat)
+    config
+        .services
+        .iter()
+        .any(|service| service.forward == Forward::Nat)
 }
 
 /// A backend is down unless it is healthy; whether it then takes new connections is the
@@ -137,8 +158,12 @@ fn way(service: &Service, address: Ipv4Addr, net: &NetState, ports: &[Port]) -> 
     if ports.iter().any(|port| port.ifindex == hop.ifindex) {
         return Ok(hop);
     }
-    let name = net.link(hop.ifindex).map_or("another interface", |link| link.name.as_str());
-    Err(format!("reached by {name}, which is not in [node] interfaces"))
+    let name = net
+        .link(hop.ifindex)
+        .map_or("another interface", |link| link.name.as_str());
+    Err(format!(
+        "reached by {name}, which is not in [node] interfaces"
+    ))
 }
 
 fn record(hop: &net::Hop, ports: &[Port]) -> Option<Hop> {
@@ -147,7 +172,13 @@ fn record(hop: &net::Hop, ports: &[Port]) -> Option<Hop> {
 
 fn to(ifindex: u32, destination: abi::Mac, source: abi::Mac, ports: &[Port]) -> Option<Hop> {
     let port = ports.iter().find(|port| port.ifindex == ifindex)?;
-    Some(Hop { ifindex, egress: port.egress, destination, source, reserved: [0; 4] })
+    Some(Hop {
+        ifindex,
+        egress: port.egress,
+        destination,
+        source,
+        reserved: [0; 4],
+    })
 }
 
 /// The routes by any interface, most specific first: those that we can't follow are
@@ -177,11 +208,14 @@ fn follow(net: &NetState, ports: &[Port], route: &net::Route) -> (u32, Hop) {
     let Some(gateway) = route.gateway else {
         return (Route::ON_LINK, Hop::NONE);
     };
-    let neighbour = net.neighbour(route.ifindex, gateway).and_then(net::Neighbour::usable);
+    let neighbour = net
+        .neighbour(route.ifindex, gateway)
+        .and_then(net::Neighbour::usable);
     let source = net.link(route.ifindex).and_then(|link| link.mac);
     match (neighbour, source) {
-        (Some(destination), Some(source)) => to(route.ifindex, destination, source, ports)
-            .map_or(kernel, |hop| (Route::VIA, hop)),
+        (Some(destination), Some(source)) => {
+            to(route.ifindex, destination, source, ports).map_or(kernel, |hop| (Route::VIA, hop))
+        }
         _ => kernel,
     }
 }
@@ -190,11 +224,15 @@ fn neighbours(net: &NetState, ports: &[Port]) -> BTreeMap<u32, Hop> {
     let ifindexes: Vec<u32> = ports.iter().map(|port| port.ifindex).collect();
     net.neighbours(&ifindexes)
         .filter(|(ifindex, ip, _)| {
-            net.route(*ip).is_some_and(|route| route.ifindex == *ifindex && route.gateway.is_none())
+            net.route(*ip)
+                .is_some_and(|route| route.ifindex == *ifindex && route.gateway.is_none())
         })
         .filter_map(|(ifindex, ip, mac)| {
             let source = net.link(ifindex)?.mac?;
-            Some((u32::from_ne_bytes(ip.octets()), to(ifindex, mac, source, ports)?))
+            Some((
+                u32::from_ne_bytes(ip.octets()),
+                to(ifindex, mac, source, ports)?,
+            ))
         })
         .take(limits::MAX_NEIGHBOURS as usize)
         .collect()
@@ -202,7 +240,10 @@ fn neighbours(net: &NetState, ports: &[Port]) -> BTreeMap<u32, Hop> {
 
 /// A prefix's mask as an address lies in a packet.
 fn mask(length: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0).to_be()
+    u32::MAX
+        .checked_shl(32 - u32::from(length))
+        .unwrap_or(0)
+        .to_be()
 }
 
 #[cfg(test)]

@@ -19,8 +19,9 @@ impl Lock {
     /// Takes the lock; makes the directory if need be.
     pub(super) fn take(run_dir: &Path) -> anyhow::Result<Self> {
         let shown = run_dir.display();
-        fs::create_dir_all(run_dir)
-            .with_context(|| format!("can't make {shown}; run with sudo, or give another --run-dir"))?;
+        fs::create_dir_all(run_dir).with_context(|| {
+            format!("can't make {shown}; run with sudo, or give another --run-dir")
+        })?;
         let path = run_dir.join(NAME);
         let mut file = File::options()
             .read(true)
@@ -29,7 +30,10 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .with_context(|| {
-                format!("can't open {}; run with sudo, or give another --run-dir", path.display())
+                format!(
+                    "can't open {}; run with sudo, or give another --run-dir",
+                    path.display()
+                )
             })?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut holder = String::new();

@@ -30,7 +30,7 @@ use crate::{
         types::{ApiError, ChangeReply, ReloadReply, Stats, Status},
     },
     cli::RunArgs,
-    config::{Config, model::Service},
+    config::model::{Config, Service},
     datapath::{Constants, Counters, DatapathError, Flows, Object, Pins, Tables, object},
     desired::{Change, Desired, RuntimeChanges},
     health::{Checker, Health, HealthEvent, Target as CheckTarget, TargetId},
@@ -92,7 +92,12 @@ impl Manager {
         };
         let (watcher, net_changes) = Watcher::start().await?;
         let net = Arc::clone(&net_changes.borrow());
-        let constants = Constants { identity, ifindex: 0, mac: [0; 6], sample: 0 };
+        let constants = Constants {
+            identity,
+            ifindex: 0,
+            mac: [0; 6],
+            sample: 0,
+        };
         let mut clock = Object::load(object::OBJECT, &constants, Some(&pins.maps()))?;
         clock.tick()?;
         let mut tables = Tables::open(&mut clock)?;
@@ -102,14 +107,23 @@ impl Manager {
         let flows = Arc::new(Flows::new(clock.shared("FLOWS")?, timeouts));
         let model = tables.recover();
         if !model.backends.is_empty() {
-            info!(backends = model.backends.len(), "taking over what is loaded");
+            info!(
+                backends = model.backends.len(),
+                "taking over what is loaded"
+            );
         }
         let mut ports = Ports::new(pins, identity, args.sample.map_or(0, |n| n.get()));
-        ports.set(&config.node.interfaces, &net, &mut tables).await?;
+        ports
+            .set(&config.node.interfaces, &net, &mut tables)
+            .await?;
 
         let kept = args.run_dir.join(RUNTIME_CHANGES);
-        let kept = RuntimeChanges::load(&kept)
-            .with_context(|| format!("reading {}; remove it to forget its changes", kept.display()))?;
+        let kept = RuntimeChanges::load(&kept).with_context(|| {
+            format!(
+                "reading {}; remove it to forget its changes",
+                kept.display()
+            )
+        })?;
         let (desired, warnings) = Desired::restore(config, &kept);
         for warning in warnings {
             warn!("{warning}");
@@ -224,7 +238,10 @@ impl Manager {
     async fn reload(&mut self) -> Result<ReloadReply, ControlError> {
         let refused = |error: String| ControlError {
             kind: ErrorKind::Refused,
-            error: ApiError { error, hint: "nothing was changed".into() },
+            error: ApiError {
+                error,
+                hint: "nothing was changed".into(),
+            },
         };
         let config = Config::load(&self.args.config).map_err(|e| refused(e.to_string()))?;
         let asked = config.node.max_flows;
@@ -258,13 +275,16 @@ impl Manager {
         self.watch_health().await;
         self.reconcile().map_err(failed)?;
         let path: PathBuf = self.args.run_dir.join(RUNTIME_CHANGES);
-        self.desired.changes().save(&path).map_err(|error| ControlError {
-            kind: ErrorKind::Failed,
-            error: ApiError {
-                error: format!("can't keep the change in {}: {error}", path.display()),
-                hint: "nothing was changed".into(),
-            },
-        })
+        self.desired
+            .changes()
+            .save(&path)
+            .map_err(|error| ControlError {
+                kind: ErrorKind::Failed,
+                error: ApiError {
+                    error: format!("can't keep the change in {}: {error}", path.display()),
+                    hint: "nothing was changed".into(),
+                },
+            })
     }
 
     /// Has exactly the desired backends checked. Those that are in the maps and up are
@@ -274,7 +294,9 @@ impl Manager {
         let mut targets = Vec::new();
         let mut health = HashMap::new();
         for service in &self.desired.config().services {
-            let Some(check) = &service.health else { continue };
+            let Some(check) = &service.health else {
+                continue;
+            };
             for backend in &service.backends {
                 let id = aims::id(service, backend);
                 let known = self.health.remove(&id).unwrap_or_else(|| Known {
@@ -299,7 +321,9 @@ impl Manager {
 
     fn found(&self, service: &Service, backend: &crate::config::model::Backend) -> Health {
         let number = aims::key(service).and_then(|key| {
-            let std::net::IpAddr::V4(address) = backend.address else { return None };
+            let std::net::IpAddr::V4(address) = backend.address else {
+                return None;
+            };
             let server = std::net::SocketAddrV4::new(address, backend.port);
             self.model.backends.get(&(key, server))
         });
@@ -312,11 +336,14 @@ impl Manager {
 
     fn want(&self) {
         let ports = self.ports.list();
-        self.watcher.want(aims::wanted_hops(self.desired.config(), &self.net, &ports));
+        self.watcher
+            .want(aims::wanted_hops(self.desired.config(), &self.net, &ports));
     }
 
     fn take_health(&mut self, event: HealthEvent) {
-        let Some(known) = self.health.get_mut(&event.id) else { return };
+        let Some(known) = self.health.get_mut(&event.id) else {
+            return;
+        };
         let TargetId { service, backend } = &event.id;
         match event.health {
             Health::Failed => warn!(service, backend, reason = event.reason, "failed"),
@@ -343,15 +370,26 @@ impl Manager {
 
     /// Brings the maps to where they should be.
     fn reconcile(&mut self) -> Result<(), ReconcileError> {
-        let health: HashMap<_, _> =
-            self.health.iter().map(|(id, known)| (id.clone(), known.health)).collect();
-        let (target, ways) =
-            aims(self.desired.config(), &health, &self.net, &self.ports.list());
+        let health: HashMap<_, _> = self
+            .health
+            .iter()
+            .map(|(id, known)| (id.clone(), known.health))
+            .collect();
+        let (target, ways) = aims(
+            self.desired.config(),
+            &health,
+            &self.net,
+            &self.ports.list(),
+        );
         for (id, way) in &ways {
             if let Err(reason) = way
                 && self.ways.get(id) != Some(way)
             {
-                warn!(service = id.service, backend = id.backend, "no way to it: {reason}");
+                warn!(
+                    service = id.service,
+                    backend = id.backend,
+                    "no way to it: {reason}"
+                );
             }
         }
         self.ways = ways;
@@ -381,8 +419,10 @@ impl Manager {
         };
         let retired = self.model.retired().collect();
         let flows = Arc::clone(&self.flows);
-        self.sweep =
-            Some(tokio::task::spawn_blocking(move || Swept { retired, flows: flows.sweep(now) }));
+        self.sweep = Some(tokio::task::spawn_blocking(move || Swept {
+            retired,
+            flows: flows.sweep(now),
+        }));
     }
 
     /// A number is free again once a sweep that began after it was retired has not met

@@ -22,7 +22,7 @@ use self::{control::Handle, lock::Lock, manager::Manager};
 use crate::{
     api::{server, socket},
     cli::{RunArgs, UnloadArgs},
-    config::Config,
+    config::model::Config,
     datapath::Pins,
 };
 
@@ -58,7 +58,7 @@ async fn serve(args: RunArgs, config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("catching SIGHUP")?;
-    let mut manager = Manager::start(&args, config).await?;
+    let manager = Manager::start(&args, config).await?;
     let listener = socket::bind(&args.socket)?;
     let (requests, received) = mpsc::channel(64);
     let handle = Handle::new(requests);
@@ -82,7 +82,9 @@ async fn serve(args: RunArgs, config: Config) -> anyhow::Result<()> {
     let _ = stop.send(true);
     api.abort();
     let _ = fs::remove_file(&args.socket);
-    info!("stopped; forwarding goes on without health checks until `flowgate run` or `flowgate unload`");
+    info!(
+        "stopped; forwarding goes on without health checks until `flowgate run` or `flowgate unload`"
+    );
     ended
 }
 
@@ -98,7 +100,11 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 /// When a daemon runs, or the pins can't be removed.
 pub fn unload(args: UnloadArgs) -> anyhow::Result<()> {
     let removed = {
-        let _lock = if args.run_dir.exists() { Some(Lock::take(&args.run_dir)?) } else { None };
+        let _lock = if args.run_dir.exists() {
+            Some(Lock::take(&args.run_dir)?)
+        } else {
+            None
+        };
         let removed = Pins::remove(&args.pin_dir)?;
         for name in [RUNTIME_CHANGES, "flowgate.sock", lock::NAME] {
             remove_file(&args.run_dir.join(name))?;
@@ -128,7 +134,10 @@ fn remove_file(path: &Path) -> anyhow::Result<()> {
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!("can't raise the limit of open files: {error}");
     }

@@ -30,15 +30,26 @@ struct Attached {
 
 impl Ports {
     pub(super) fn new(pins: Pins, identity: Identity, sample: u32) -> Self {
-        Ports { ports: Vec::new(), pins, identity, sample }
+        Ports {
+            ports: Vec::new(),
+            pins,
+            identity,
+            sample,
+        }
     }
 
     pub(super) fn list(&self) -> Vec<Port> {
-        self.ports.iter().map(|attached| attached.port.clone()).collect()
+        self.ports
+            .iter()
+            .map(|attached| attached.port.clone())
+            .collect()
     }
 
     pub(super) fn mode(&self, name: &str) -> Option<XdpMode> {
-        self.ports.iter().find(|attached| attached.port.name == name)?.mode
+        self.ports
+            .iter()
+            .find(|attached| attached.port.name == name)?
+            .mode
     }
 
     /// Attaches to the interfaces named, detaches from those that were and no longer are.
@@ -58,16 +69,25 @@ impl Ports {
             }
         }
         for name in names {
-            if !self.ports.iter().any(|attached| attached.port.name == *name) {
+            if !self
+                .ports
+                .iter()
+                .any(|attached| attached.port.name == *name)
+            {
                 self.ports.push(Attached {
-                    port: Port { name: name.clone(), ifindex: 0, egress: 0 },
+                    port: Port {
+                        name: name.clone(),
+                        ifindex: 0,
+                        egress: 0,
+                    },
                     mac: Mac::default(),
                     mode: None,
                 });
             }
         }
         self.follow(net, tables).await?;
-        self.ports.retain(|attached| names.contains(&attached.port.name));
+        self.ports
+            .retain(|attached| names.contains(&attached.port.name));
         for name in self.pins.linked()? {
             if !names.contains(&name) {
                 info!(interface = name, "no longer configured: detached");
@@ -105,9 +125,18 @@ impl Ports {
                 continue;
             }
             attached.port.egress = place(tables, ifindex)?;
-            let constants =
-                Constants { identity: self.identity, ifindex, mac, sample: self.sample };
-            let how = load(&name, &constants, &self.pins.maps(), &self.pins.links().join(&name))?;
+            let constants = Constants {
+                identity: self.identity,
+                ifindex,
+                mac,
+                sample: self.sample,
+            };
+            let how = load(
+                &name,
+                &constants,
+                &self.pins.maps(),
+                &self.pins.links().join(&name),
+            )?;
             attached.port.ifindex = ifindex;
             attached.mac = mac;
             attached.mode = match how {
@@ -156,7 +185,9 @@ fn load(
 /// Passes on what the program logs. The object is kept, for it owns the log's buffer.
 fn log_samples(name: String, mut object: Object) {
     let logger = match EbpfLogger::init(&mut object.ebpf) {
-        Ok(logger) => AsyncFd::with_interest(logger, Interest::READABLE),
+        // SAFETY: the logger owns its ring buffer's descriptor, keeps it open as long as
+        // it lives, and always returns that one.
+        Ok(logger) => unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) },
         Err(error) => {
             warn!(interface = name, "no samples will be logged: {error}");
             return;

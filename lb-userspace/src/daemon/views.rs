@@ -56,7 +56,11 @@ impl Scene<'_> {
     }
 
     pub(super) fn services(&self) -> Result<Vec<ServiceView>, DatapathError> {
-        self.config.services.iter().map(|service| self.service(service)).collect()
+        self.config
+            .services
+            .iter()
+            .map(|service| self.service(service))
+            .collect()
     }
 
     pub(super) fn stats(&self) -> Result<Stats, DatapathError> {
@@ -64,15 +68,28 @@ impl Scene<'_> {
         let stats = |service: &Service| {
             let named = |backend: &Backend| {
                 let counters = self.counted(service, backend)?;
-                Ok(BackendStats { name: backend.name.clone(), counters })
+                Ok(BackendStats {
+                    name: backend.name.clone(),
+                    counters,
+                })
             };
-            let backends =
-                service.backends.iter().map(named).collect::<Result<Vec<_>, DatapathError>>()?;
+            let backends = service
+                .backends
+                .iter()
+                .map(named)
+                .collect::<Result<Vec<_>, DatapathError>>()?;
             let counters = sum(backends.iter().map(|backend| &backend.counters));
-            Ok(ServiceStats { name: service.name.clone(), counters, backends })
+            Ok(ServiceStats {
+                name: service.name.clone(),
+                counters,
+                backends,
+            })
         };
         Ok(Stats {
-            verdicts: verdicts.into_iter().map(|(v, n)| (v.label().to_owned(), n)).collect(),
+            verdicts: verdicts
+                .into_iter()
+                .map(|(v, n)| (v.label().to_owned(), n))
+                .collect(),
             services: self
                 .config
                 .services
@@ -83,7 +100,10 @@ impl Scene<'_> {
     }
 
     fn service(&self, service: &Service) -> Result<ServiceView, DatapathError> {
-        let views = service.backends.iter().map(|backend| self.backend(service, backend));
+        let views = service
+            .backends
+            .iter()
+            .map(|backend| self.backend(service, backend));
         let backends = views.collect::<Result<Vec<_>, _>>()?;
         Ok(ServiceView {
             name: service.name.clone(),
@@ -99,8 +119,9 @@ impl Scene<'_> {
 
     fn backend(&self, service: &Service, backend: &Backend) -> Result<BackendView, DatapathError> {
         let id = aims::id(service, backend);
-        let record =
-            self.number(service, backend).and_then(|number| self.model.records.get(&number));
+        let record = self
+            .number(service, backend)
+            .and_then(|number| self.model.records.get(&number));
         let state = record.map_or(BackendState::Down, |r| BackendState::from_byte(r.state));
         Ok(BackendView {
             name: backend.name.clone(),
@@ -121,7 +142,11 @@ impl Scene<'_> {
 
     fn health(&self, id: &TargetId) -> HealthView {
         let Some(known) = self.health.get(id) else {
-            return HealthView { state: HealthState::Unchecked, reason: None, since: None };
+            return HealthView {
+                state: HealthState::Unchecked,
+                reason: None,
+                since: None,
+            };
         };
         HealthView {
             state: match known.health {
@@ -137,11 +162,21 @@ impl Scene<'_> {
     fn link(&self, id: &TargetId) -> LinkView {
         match self.ways.get(id) {
             Some(Ok(hop)) => LinkView::Resolved {
-                mac: hop.destination_mac.map(|byte| format!("{byte:02x}")).join(":"),
-                interface: self.net.link(hop.ifindex).map_or_else(String::new, |l| l.name.clone()),
+                mac: hop
+                    .destination_mac
+                    .map(|byte| format!("{byte:02x}"))
+                    .join(":"),
+                interface: self
+                    .net
+                    .link(hop.ifindex)
+                    .map_or_else(String::new, |l| l.name.clone()),
             },
-            Some(Err(reason)) => LinkView::Unresolved { reason: reason.clone() },
-            None => LinkView::Unresolved { reason: "not looked for yet".into() },
+            Some(Err(reason)) => LinkView::Unresolved {
+                reason: reason.clone(),
+            },
+            None => LinkView::Unresolved {
+                reason: "not looked for yet".into(),
+            },
         }
     }
 
@@ -160,8 +195,13 @@ impl Scene<'_> {
     }
 
     fn number(&self, service: &Service, backend: &Backend) -> Option<u16> {
-        let std::net::IpAddr::V4(address) = backend.address else { return None };
-        let id = (aims::key(service)?, SocketAddrV4::new(address, backend.port));
+        let std::net::IpAddr::V4(address) = backend.address else {
+            return None;
+        };
+        let id = (
+            aims::key(service)?,
+            SocketAddrV4::new(address, backend.port),
+        );
         self.model.backends.get(&id).copied()
     }
 }
@@ -177,5 +217,6 @@ fn sum<'a>(counters: impl Iterator<Item = &'a Counted>) -> Counted {
 }
 
 pub(super) fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

@@ -11,11 +11,13 @@ mod resolve;
 mod routes;
 mod state;
 mod watcher;
+mod xdp;
 
 pub use hop::{Hop, NoHop};
 pub use routes::{Prefix, Route};
 pub use state::{Link, Neighbour, NetState};
 pub use watcher::{WatchError, Watcher};
+pub use xdp::xdp_mode;
 
 /// An Ethernet address, in the order in which it is on the wire.
 pub type Mac = [u8; 6];

@@ -107,7 +107,9 @@ impl Model {
     /// Forgets the removed backends whose numbers no flow names any more, and returns
     /// those numbers.
     pub fn release(&mut self, is_named: impl Fn(u16) -> bool) -> Vec<u16> {
-        let released = self.retired.extract_if(.., |_, &mut number| !is_named(number));
+        let released = self
+            .retired
+            .extract_if(.., |_, &mut number| !is_named(number));
         let numbers: Vec<u16> = released.map(|(_, number)| number).collect();
         for number in &numbers {
             self.records.remove(number);

@@ -240,7 +240,7 @@ fn a_number_rests_until_no_flow_names_it() {
         .values_mut()
         .for_each(|service| service.backends.truncate(1));
     model = plan(&model, &less, now).unwrap().model;
-    assert_eq!(model.release(|number| number == 2), []);
+    assert_eq!(model.release(|number| number == 2), [0u16; 0]);
     assert_eq!(model.retired().count(), 1);
     // It comes back as who it was.
     let back = plan(&model, &one(BackendState::Active), now).unwrap();

@@ -155,6 +155,8 @@ impl Control for Fake {
 const COUNTERS: Counters = Counters {
     packets: 6_172_839,
     bytes: 9_876_543_210,
+    packets_out: 0,
+    bytes_out: 0,
     connections: 4_321,
 };
 
