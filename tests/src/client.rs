@@ -76,6 +76,11 @@ impl Report {
         self.failures().map(|(sample, _)| sample.begun).max()
     }
 
+    /// When the first failure showed.
+    pub fn first_failure(&self) -> Option<Instant> {
+        self.failures().map(|(sample, _)| sample.ended).min()
+    }
+
     /// When the first answer of `server` to a request begun after `moment` came.
     pub fn first_answer(&self, server: &str, moment: Instant) -> Option<Instant> {
         self.samples

@@ -15,12 +15,12 @@
 //! `nat`: it stands between two networks, and is the web servers' way out.
 //!
 //! ```text
-//!   client                router         front             back
+//!   client                router         front            back (a switch)
 //!   198.51.100.10 ─────── 198.51.100.1
-//!                         10.0.0.1 ─────── lb ─────────┬─────────────┐
-//!                                          10.0.0.2    │            web1:8080     web2:8080
-//!                                          10.0.1.1 ───┴──────────  10.0.1.11     10.0.1.12
-//!                                          VIP (XDP)                default via 10.0.1.1
+//!                         10.0.0.1 ───────────── lb ──────────┬─────────────┐
+//!                                          10.0.0.2          web1          web2
+//!                                          10.0.1.1          10.0.1.11     10.0.1.12
+//!                                          VIP (XDP)         default via 10.0.1.1
 //! ```
 //!
 //! In both, the router's route says that the VIP is a neighbour on the front
@@ -51,8 +51,8 @@ pub const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 /// The load balancer's own address on the front network.
 pub const LB: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
-/// The balanced port.
-pub const PORT: u16 = 80;
+/// The ports of the VIP that are balanced.
+pub const PORTS: [u16; 2] = [80, 81];
 
 /// How packets reach the web servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +80,11 @@ impl Mode {
         }
     }
 
-    /// The port that the web servers listen on.
-    pub fn web_port(self) -> u16 {
+    /// The port on which the web servers serve a port of the VIP.
+    pub fn web_port(self, port: u16) -> u16 {
         match self {
-            Self::Dsr => PORT,
-            Self::Nat => 8080,
+            Self::Dsr => port,
+            Self::Nat => 8000 + port,
         }
     }
 
@@ -165,8 +165,8 @@ impl Lab {
         lab.connect_lb()?;
         for number in 1..=2 {
             interrupt::check()?;
-            progress(&format!("web{number}: nginx on port {}", mode.web_port()));
             let web = lab.add_web(number)?;
+            progress(&format!("nginx on {}, {}", web.name(), web.address));
             lab.webs.push(web);
         }
         Ok(lab)
@@ -177,9 +177,9 @@ impl Lab {
         self.scratch.path()
     }
 
-    /// Where clients connect to.
+    /// Where clients connect to, at first.
     pub fn vip(&self) -> SocketAddr {
-        SocketAddr::from((VIP, PORT))
+        SocketAddr::from((VIP, PORTS[0]))
     }
 
     /// The web server of that name.
@@ -248,8 +248,8 @@ impl Lab {
             host.sysctl("net.ipv4.conf.all.arp_announce", "2")?;
             host.ip(&format!("addr add {VIP}/32 dev lo"))?;
         }
-        let listen = SocketAddr::from((own, self.mode.web_port()));
-        let nginx = Nginx::start(&host, &name, listen, self.scratch())?;
+        let ports = PORTS.map(|port| self.mode.web_port(port));
+        let nginx = Nginx::start(&host, &name, &ports, self.scratch())?;
         Ok(Web {
             nginx,
             host,

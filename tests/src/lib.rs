@@ -6,7 +6,10 @@
 //! can be found and removed whatever happened to the process: see [`marks`].
 
 pub mod bpffs;
+pub mod claims;
 pub mod client;
+pub mod counters;
+pub mod flowgate;
 pub mod held;
 pub mod http;
 pub mod interrupt;
@@ -16,5 +19,6 @@ pub mod marks;
 pub mod netns;
 pub mod nginx;
 pub mod process;
+pub mod stage;
 pub mod wait;
 pub mod xdp_pass;

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fmt::Write as _,
     fs,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -35,13 +35,14 @@ pub fn download_byte(position: u64) -> u8 {
 pub struct Nginx {
     name: String,
     directory: PathBuf,
-    listen: SocketAddr,
+    answers_at: SocketAddr,
     process: Option<Process>,
 }
 
 impl Nginx {
-    /// Writes its files below `scratch` and starts it on `host` at `listen`.
-    pub fn start(host: &Namespace, name: &str, listen: SocketAddr, scratch: &Path) -> Result<Self> {
+    /// Writes its files below `scratch` and starts it on `host`, listening on
+    /// each of `ports` of every address.
+    pub fn start(host: &Namespace, name: &str, ports: &[u16], scratch: &Path) -> Result<Self> {
         let directory = scratch.join(name);
         fs::create_dir(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
@@ -49,12 +50,12 @@ impl Nginx {
         fs::write(directory.join("download"), file)?;
         fs::write(
             directory.join("nginx.conf"),
-            configuration(name, listen, &directory),
+            configuration(name, ports, &directory),
         )?;
         let mut nginx = Self {
             name: name.to_owned(),
             directory,
-            listen,
+            answers_at: SocketAddr::from((Ipv4Addr::LOCALHOST, ports[0])),
             process: None,
         };
         nginx.restart(host)?;
@@ -83,7 +84,7 @@ impl Nginx {
                 anyhow::bail!("nginx ended ({status}): {}", process.log());
             }
             Ok(host
-                .run(|| http::get(self.listen, "/healthz", Duration::from_secs(1)))
+                .run(|| http::get(self.answers_at, "/healthz", Duration::from_secs(1)))
                 .ok())
         })?;
         anyhow::ensure!(answer == self.name, "{answer} answers for {}", self.name);
@@ -136,9 +137,8 @@ pub struct Logged {
     pub connections: u64,
 }
 
-fn configuration(name: &str, listen: SocketAddr, directory: &Path) -> String {
+fn configuration(name: &str, ports: &[u16], directory: &Path) -> String {
     let directory = directory.display();
-    let port = listen.port();
     let served_by = http::SERVED_BY;
     let mut text = format!(
         "daemon off;
@@ -158,11 +158,13 @@ http {{
     for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
         let _ = writeln!(text, "    {kind}_temp_path {directory}/{kind};");
     }
+    text.push_str("    server {\n");
+    for port in ports {
+        let _ = writeln!(text, "        listen {port} backlog=4096;");
+    }
     let _ = write!(
         text,
-        "    server {{
-        listen {port} backlog=4096;
-        add_header {served_by} {name} always;
+        "        add_header {served_by} {name} always;
         root {directory};
         location = / {{ return 200 \"{name}\\n\"; }}
         location = /healthz {{ access_log off; return 200 \"ok\\n\"; }}

@@ -77,7 +77,7 @@ fn a_download_arrives_whole_and_beside_load() -> Result<()> {
 fn the_nat_lab_leads_through_the_load_balancer() -> Result<()> {
     let lab = Lab::build(Mode::Nat, &quiet)?;
     lab.router.ip("route add 10.0.1.0/24 via 10.0.0.2")?;
-    let web1 = SocketAddr::from((lab.webs[0].address, Mode::Nat.web_port()));
+    let web1 = SocketAddr::from((lab.webs[0].address, Mode::Nat.web_port(80)));
     assert!(
         client::requests(&lab.client, web1, 1)?.failed() == 1,
         "the load balancer's kernel forwards nothing by itself"
