@@ -18,6 +18,7 @@ pub mod link;
 pub mod marks;
 pub mod netns;
 pub mod nginx;
+pub mod ping;
 pub mod process;
 pub mod stage;
 pub mod wait;

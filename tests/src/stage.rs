@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 
 use crate::{
     flowgate::{self, Flowgate},
-    interrupt::Interrupted,
     lab::{Lab, Mode, PORTS},
 };
 
@@ -36,7 +35,14 @@ impl Stage {
     pub fn test(mode: Mode, test: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let mut stage = Self::build(mode, &flowgate::binary()?, &|_| ())?;
         let outcome = test(&mut stage);
-        outcome.with_context(|| stage.describe())
+        outcome.with_context(|| format!("mode {}\n{}", mode.name(), stage.describe()))
+    }
+
+    /// Runs a test in one mode after the other.
+    pub fn test_each_mode(test: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
+        [Mode::Dsr, Mode::Nat]
+            .into_iter()
+            .try_for_each(|mode| Self::test(mode, &test))
     }
 
     /// The service with weights, on the VIP's second port.
@@ -77,9 +83,4 @@ impl Drop for Stage {
             eprintln!("{}", self.describe());
         }
     }
-}
-
-/// Whether an error is only that of Ctrl-C.
-pub fn is_interruption(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Interrupted>().is_some()
 }

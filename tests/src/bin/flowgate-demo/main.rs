@@ -6,11 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use flowgate_tests::{
-    claims, flowgate, interrupt,
-    lab::Mode,
-    stage::{Stage, is_interruption},
-};
+use flowgate_tests::{claims, flowgate, interrupt, lab::Mode, marks, stage::Stage};
 use screen::Screen;
 
 /// Shows Flowgate at work in network namespaces on this machine, and checks what
@@ -58,8 +54,8 @@ fn main() -> ExitCode {
     match demo(&arguments, &mut screen) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) if is_interruption(&error) => {
-            screen.interrupted();
+        Err(_) if interrupt::check().is_err() => {
+            screen.interrupted(&marks::leftovers(std::process::id()));
             ExitCode::from(130)
         }
         Err(error) => {
@@ -78,7 +74,7 @@ fn demo(arguments: &Arguments, screen: &mut Screen) -> Result<bool> {
     for &mode in arguments.mode.list() {
         show(mode, &binary, screen)?;
     }
-    Ok(screen.verdict())
+    Ok(screen.verdict(&marks::leftovers(std::process::id())))
 }
 
 fn show(mode: Mode, binary: &std::path::Path, screen: &mut Screen) -> Result<()> {
@@ -88,10 +84,9 @@ fn show(mode: Mode, binary: &std::path::Path, screen: &mut Screen) -> Result<()>
     let mut all_held = true;
     for claim in claims::ALL {
         screen.checking(claim.title);
-        match (claim.check)(&mut stage) {
-            Err(error) if is_interruption(&error) => return Err(error),
-            outcome => all_held &= screen.found(claim.title, &outcome),
-        }
+        let outcome = (claim.check)(&mut stage);
+        interrupt::check()?;
+        all_held &= screen.found(claim.title, &outcome);
     }
     if !all_held {
         screen.details(&stage.describe());

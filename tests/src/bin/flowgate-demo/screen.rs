@@ -93,21 +93,22 @@ impl Screen {
         self.line(text);
     }
 
-    /// Says how it all went, and returns whether every claim held.
-    pub fn verdict(&self) -> bool {
+    /// Says how it all went, and returns whether every claim held and nothing is
+    /// left in the system.
+    pub fn verdict(&self, left: &[String]) -> bool {
         let all = self.held + self.broken;
         let time = self.began.elapsed().as_secs();
         let text = match self.broken {
             0 => self.paint(GREEN, &format!("All {all} claims held")),
             broken => self.paint(RED, &format!("{broken} of {all} claims did not hold")),
         };
-        self.line(&format!("\n{text}, in {time} s. Nothing of it is left."));
-        self.broken == 0
+        self.line(&format!("\n{text}, in {time} s. {}", said_of(left)));
+        self.broken == 0 && left.is_empty()
     }
 
-    pub fn interrupted(&self) {
+    pub fn interrupted(&self, left: &[String]) {
         self.erase();
-        self.line("Interrupted; nothing of it is left.");
+        self.line(&format!("Interrupted. {}", said_of(left)));
     }
 
     pub fn broken(&self, error: &Error) {
@@ -132,5 +133,12 @@ impl Screen {
             true => format!("\x1b[{colour}m{text}\x1b[0m"),
             false => text.to_owned(),
         }
+    }
+}
+
+fn said_of(left: &[String]) -> String {
+    match left {
+        [] => "Nothing of it is left.".to_owned(),
+        left => format!("Left behind: {}.", left.join(", ")),
     }
 }
