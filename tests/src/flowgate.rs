@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -114,7 +114,7 @@ impl Flowgate {
                     .map(|_| ()))
             },
         )
-        .with_context(|| format!("flowgate said:\n{}", self.log()))
+        .map_err(|error| anyhow!("{error:#}; flowgate said:\n{}", tail(&self.log(), 20)))
     }
 
     fn fail_if_ended(&mut self) -> Result<()> {

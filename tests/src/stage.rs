@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 
 use crate::{
     flowgate::{self, Flowgate},
@@ -34,8 +34,8 @@ impl Stage {
     /// find out why.
     pub fn test(mode: Mode, test: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let mut stage = Self::build(mode, &flowgate::binary()?, &|_| ())?;
-        let outcome = test(&mut stage);
-        outcome.with_context(|| format!("mode {}\n{}", mode.name(), stage.describe()))
+        test(&mut stage)
+            .map_err(|error| anyhow!("mode {}: {error:#}\n{}", mode.name(), stage.describe()))
     }
 
     /// Runs a test in one mode after the other.

@@ -8,11 +8,11 @@ use std::{
 use anyhow::{Error, Result};
 use flowgate_tests::{claims::Finding, lab::Mode};
 
-const DSR: &str = "\
+const DSR: &str = "
   client ── router ──┬── lb    flowgate: VIP 203.0.113.10, ports 80 and 81
                      ├── web1  nginx, answers the client directly
                      └── web2  nginx, answers the client directly";
-const NAT: &str = "\
+const NAT: &str = "
   client ── router ── lb ──┬── web1  nginx, answers through the load balancer
                       │    └── web2  nginx, answers through the load balancer
                       └ flowgate: VIP 203.0.113.10, ports 80 and 81";
@@ -51,7 +51,7 @@ impl Screen {
         };
         let title = format!("Flowgate, forwarding mode {} ({long})", mode.name());
         self.line(&format!("\n{}", self.paint(BOLD, &title)));
-        self.line(&format!("\n{picture}\n"));
+        self.line(&format!("{picture}\n"));
     }
 
     pub fn progress(&self, step: &str) {
