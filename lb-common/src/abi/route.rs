@@ -1,0 +1,56 @@
+use super::{Mac, Record};
+
+/// Out of which interface and to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Hop {
+    /// The interface.
+    pub ifindex: u32,
+    /// That interface's place in the device map.
+    pub egress: u32,
+    /// MAC of the next hop.
+    pub destination: Mac,
+    /// MAC of our interface.
+    pub source: Mac,
+    /// Zero.
+    pub reserved: [u8; 4],
+}
+
+/// A route for what `nat` sends back to clients. The data plane takes the first
+/// whose prefix fits, so they lie most specific first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Route {
+    /// The prefix, as an address lies in the packet.
+    pub prefix: u32,
+    /// Its mask, likewise.
+    pub mask: u32,
+    /// 0: the record is the end of the list. 1: `hop` is the next hop.
+    /// 2: destinations are neighbours, found in the neighbour map.
+    pub kind: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The next hop.
+    pub hop: Hop,
+}
+
+impl Route {
+    /// The end of the list.
+    pub const END: u32 = 0;
+    /// By way of `hop`.
+    pub const VIA: u32 = 1;
+    /// Destinations are neighbours.
+    pub const ON_LINK: u32 = 2;
+}
+
+/// The neighbour map's value; its key is the address as it lies in the packet.
+pub type Neighbour = Hop;
+
+// SAFETY: the fields' sizes add up to the checked size, so there is no padding;
+// integers and byte arrays take every bit pattern.
+unsafe impl Record for Hop {}
+const _: () = assert!(size_of::<Hop>() == 4 + 4 + 6 + 6 + 4);
+
+// SAFETY: as above.
+unsafe impl Record for Route {}
+const _: () = assert!(size_of::<Route>() == 16 + 24);

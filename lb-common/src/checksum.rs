@@ -1,0 +1,134 @@
+//! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
+//!
+//! Everything here works on 16-bit words in the byte order of the packet, read
+//! with the machine's own loads: the sum is the same up to a byte swap, which
+//! the store undoes (RFC 1071 section 2 (B)).
+
+/// The difference that changed words make to a one's complement sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Delta(u64);
+
+impl Delta {
+    /// No change.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new() -> Self {
+        Delta(0)
+    }
+
+    /// A 16-bit word changes from `old` to `new`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn word(self, old: u16, new: u16) -> Self {
+        Delta(self.0 + (!old) as u64 + new as u64)
+    }
+
+    /// Two neighbouring words change, such as an IPv4 address.
+    #[must_use]
+    #[inline(always)]
+    pub const fn pair(self, old: u32, new: u32) -> Self {
+        Delta(self.0 + (!old) as u64 + new as u64)
+    }
+
+    /// Both changes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn and(self, other: Delta) -> Self {
+        Delta(self.0 + other.0)
+    }
+
+    /// The checksum that follows `checksum` under these changes
+    /// (RFC 1624 equation 3: `HC' = ~(~HC + ~m + m')`).
+    #[must_use]
+    #[inline(always)]
+    pub const fn apply(self, checksum: u16) -> u16 {
+        !fold(self.0 + (!checksum) as u64)
+    }
+
+    /// [`Delta::apply`] for UDP over IPv4: 0 says that there is no checksum and
+    /// stays, and a computed 0 is sent as all ones (RFC 768).
+    #[must_use]
+    #[inline(always)]
+    pub const fn apply_udp(self, checksum: u16) -> u16 {
+        if checksum == 0 {
+            return 0;
+        }
+        match self.apply(checksum) {
+            0 => 0xffff,
+            updated => updated,
+        }
+    }
+}
+
+/// Folds a sum to 16 bits with end-around carry.
+#[must_use]
+#[inline(always)]
+pub const fn fold(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The plain definition (RFC 1071 section 1), written without `fold`.
+    fn checksum(words: &[u16]) -> u16 {
+        let mut sum = 0u32;
+        for &word in words {
+            sum += u32::from(word);
+            if sum > 0xffff {
+                sum -= 0xffff;
+            }
+        }
+        !(sum as u16)
+    }
+
+    #[test]
+    fn rfc_1071_section_3_example() {
+        // Words 0001 f203 f4f5 f6f7 sum to 2ddf0, folded ddf2.
+        assert_eq!(fold(0x2_ddf0), 0xddf2);
+        assert_eq!(checksum(&[0x0001, 0xf203, 0xf4f5, 0xf6f7]), !0xddf2);
+    }
+
+    #[test]
+    fn rfc_1624_section_4_example() {
+        // HC = dd2f, m = 5555 changes to m' = 3285: HC' = 0000, where RFC 1141 errs.
+        assert_eq!(Delta::new().word(0x5555, 0x3285).apply(0xdd2f), 0x0000);
+    }
+
+    #[test]
+    fn a_udp_datagram_without_a_checksum_keeps_none() {
+        assert_eq!(Delta::new().word(1, 2).apply_udp(0), 0);
+    }
+
+    #[test]
+    fn a_udp_checksum_that_becomes_zero_is_sent_as_ones() {
+        assert_eq!(Delta::new().word(0x5555, 0x3285).apply_udp(0xdd2f), 0xffff);
+    }
+
+    proptest! {
+        #[test]
+        fn an_update_is_worth_a_recomputation(
+            mut words in prop::collection::vec(any::<u16>(), 4..40),
+            at in 0usize..3,
+            new in any::<(u16, u16, u16)>(),
+        ) {
+            // A header never sums to plain zero: its version field isn't zero.
+            words[3] |= 0x4000;
+            let before = checksum(&words);
+            let pair = |high: u16, low: u16| u32::from(high) << 16 | u32::from(low);
+            let (a, b) = (words[0], words[1]);
+            let delta = Delta::new()
+                .pair(pair(a, b), pair(new.0, new.1))
+                .word(words[2], new.2);
+            (words[0], words[1], words[2]) = new;
+            let after = checksum(&words);
+            prop_assert_eq!(delta.apply(before), after, "word {}", at);
+        }
+    }
+}

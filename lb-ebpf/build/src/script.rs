@@ -1,0 +1,74 @@
+//! What a `build.rs` that embeds an eBPF program does.
+
+use std::path::{Path, PathBuf};
+
+use crate::toolchain::{TOOLCHAIN_VARIABLE, Toolchain};
+use crate::{build, find};
+
+/// Builds the program `bin` and puts it at `$OUT_DIR/<bin>.o`, for the crate to
+/// embed. To be called from a `build.rs`; `manifest_dir` is that crate's
+/// folder, one level below the workspace's root.
+///
+/// What is missing, or what the compiler said, becomes an error of cargo's,
+/// which makes cargo stop.
+pub fn build_script(manifest_dir: &str, bin: &str) {
+    if let Err(error) = embed(manifest_dir, bin) {
+        for line in error.lines() {
+            println!("cargo::error={line}");
+        }
+    }
+}
+
+fn embed(manifest_dir: &str, bin: &str) -> Result<(), String> {
+    let root = Path::new(manifest_dir)
+        .parent()
+        .ok_or_else(|| format!("{manifest_dir} lies in no workspace"))?;
+    let out_dir: PathBuf = std::env::var_os("OUT_DIR")
+        .ok_or("OUT_DIR is not set: this is for build scripts")?
+        .into();
+    watch_sources(root);
+    let toolchain = find().map_err(|missing| missing.to_string())?;
+    watch_tools(&toolchain);
+    let object = build(&toolchain, root, &shared_target_dir(&out_dir), bin)
+        .map_err(|error| error.to_string())?;
+    let embedded = out_dir.join(format!("{bin}.o"));
+    std::fs::copy(&object, &embedded).map_err(|error| {
+        format!(
+            "couldn't copy {} to {}: {error}",
+            object.display(),
+            embedded.display()
+        )
+    })?;
+    Ok(())
+}
+
+fn watch_sources(root: &Path) {
+    for path in [
+        "Cargo.toml",
+        "Cargo.lock",
+        "lb-common/Cargo.toml",
+        "lb-common/src",
+        "lb-ebpf/Cargo.toml",
+        "lb-ebpf/src",
+    ] {
+        println!("cargo::rerun-if-changed={}", root.join(path).display());
+    }
+    println!("cargo::rerun-if-env-changed={TOOLCHAIN_VARIABLE}");
+}
+
+fn watch_tools(toolchain: &Toolchain) {
+    for tool in [&toolchain.rustc, &toolchain.linker] {
+        println!("cargo::rerun-if-changed={}", tool.display());
+    }
+}
+
+/// `ebpf` in the target folder that `out_dir` lies in (cargo tags that folder),
+/// so that all profiles and all crates that embed a program share one build of
+/// it; else in `out_dir` itself.
+fn shared_target_dir(out_dir: &Path) -> PathBuf {
+    out_dir
+        .ancestors()
+        .find(|folder| folder.join("CACHEDIR.TAG").is_file())
+        .unwrap_or(out_dir)
+        .join("ebpf")
+}

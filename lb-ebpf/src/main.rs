@@ -1,0 +1,42 @@
+//! Flowgate's XDP program: the product.
+#![no_std]
+#![cfg_attr(target_arch = "bpf", no_main)]
+#![allow(
+    missing_docs,
+    reason = "the macro adds a symbol of its own without docs"
+)]
+
+use aya_ebpf::{macros::xdp, programs::XdpContext};
+use lb_ebpf::{clock, flow::Table, maps, node, packet::Packet, pipeline, transmit};
+
+/// Every packet that an interface receives.
+#[xdp]
+pub fn flowgate(context: XdpContext) -> u32 {
+    let outcome = pipeline::run::<Table>(&Packet::of(&context));
+    maps::count(outcome.verdict);
+    node::sample(&context, &outcome);
+    transmit::action(&outcome)
+}
+
+/// The coarse clock that ages flows, for userspace to read by a test run.
+#[xdp]
+pub fn tick(_context: XdpContext) -> u32 {
+    u32::from(clock::tick())
+}
+
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[cfg(not(target_arch = "bpf"))]
+extern crate std;
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

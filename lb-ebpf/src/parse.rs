@@ -1,0 +1,274 @@
+//! What kind of packet this is. Nothing is changed here, and only what is read is
+//! checked: the rest is for the receiver to judge.
+
+use core::mem::offset_of;
+
+use lb_common::{flow::tcp, hash::Tuple, verdict::Verdict};
+use network_types::{
+    arp::ArpHdr,
+    eth::EthHdr,
+    icmp::Icmpv4Hdr,
+    ip::{IpProto, Ipv4Hdr},
+    tcp::TcpHdr,
+    udp::UdpHdr,
+};
+
+use crate::{
+    node,
+    packet::{Packet, Window},
+};
+
+/// Length of the frames' parts, for IPv4 without options.
+pub const IP: usize = EthHdr::LEN;
+/// Where the transport header begins.
+pub const L4: usize = IP + Ipv4Hdr::LEN;
+/// A frame up to the end of its ARP body.
+pub const ARP_LEN: usize = EthHdr::LEN + ArpHdr::LEN;
+/// A frame up to the end of its UDP or ICMP header.
+pub const UDP_LEN: usize = L4 + UdpHdr::LEN;
+/// A frame up to the end of its TCP header.
+pub const TCP_LEN: usize = L4 + TcpHdr::LEN;
+
+/// Offsets into a frame.
+pub mod at {
+    use super::{ArpHdr, EthHdr, IP, Icmpv4Hdr, Ipv4Hdr, L4, TcpHdr, UdpHdr, offset_of};
+
+    /// Destination MAC.
+    pub const MAC_DESTINATION: usize = offset_of!(EthHdr, dst_addr);
+    /// Source MAC.
+    pub const MAC_SOURCE: usize = offset_of!(EthHdr, src_addr);
+    /// EtherType.
+    pub const ETHER_TYPE: usize = offset_of!(EthHdr, ether_type);
+    /// IPv4 version and header length.
+    pub const IP_VERSION: usize = IP + offset_of!(Ipv4Hdr, vihl);
+    /// IPv4 total length.
+    pub const IP_LENGTH: usize = IP + offset_of!(Ipv4Hdr, tot_len);
+    /// IPv4 flags and fragment offset.
+    pub const IP_FRAGMENT: usize = IP + offset_of!(Ipv4Hdr, frags);
+    /// IPv4 time to live, and protocol behind it.
+    pub const IP_TTL: usize = IP + offset_of!(Ipv4Hdr, ttl);
+    /// IPv4 protocol.
+    pub const IP_PROTOCOL: usize = IP + offset_of!(Ipv4Hdr, proto);
+    /// IPv4 header checksum.
+    pub const IP_CHECKSUM: usize = IP + offset_of!(Ipv4Hdr, check);
+    /// IPv4 source address.
+    pub const IP_SOURCE: usize = IP + offset_of!(Ipv4Hdr, src_addr);
+    /// IPv4 destination address.
+    pub const IP_DESTINATION: usize = IP + offset_of!(Ipv4Hdr, dst_addr);
+    /// TCP or UDP source port.
+    pub const PORT_SOURCE: usize = L4 + offset_of!(UdpHdr, src);
+    /// TCP or UDP destination port.
+    pub const PORT_DESTINATION: usize = L4 + offset_of!(UdpHdr, dst);
+    /// UDP checksum.
+    pub const UDP_CHECKSUM: usize = L4 + offset_of!(UdpHdr, check);
+    /// TCP checksum.
+    pub const TCP_CHECKSUM: usize = L4 + offset_of!(TcpHdr, check);
+    /// TCP flags (RFC 9293 section 3.1): the 14th byte.
+    pub const TCP_FLAGS: usize = L4 + 13;
+    /// ICMP type, and code behind it.
+    pub const ICMP_TYPE: usize = L4 + offset_of!(Icmpv4Hdr, type_);
+    /// ICMP checksum.
+    pub const ICMP_CHECKSUM: usize = L4 + offset_of!(Icmpv4Hdr, check);
+    /// ARP hardware and protocol type.
+    pub const ARP_HARDWARE: usize = EthHdr::LEN + offset_of!(ArpHdr, htype);
+    /// ARP address lengths.
+    pub const ARP_LENGTHS: usize = EthHdr::LEN + offset_of!(ArpHdr, hlen);
+    /// ARP operation.
+    pub const ARP_OPERATION: usize = EthHdr::LEN + offset_of!(ArpHdr, oper);
+    /// ARP sender MAC.
+    pub const ARP_SENDER_MAC: usize = EthHdr::LEN + offset_of!(ArpHdr, sha);
+    /// ARP sender address.
+    pub const ARP_SENDER: usize = EthHdr::LEN + offset_of!(ArpHdr, spa);
+    /// ARP target MAC.
+    pub const ARP_TARGET_MAC: usize = EthHdr::LEN + offset_of!(ArpHdr, tha);
+    /// ARP target address.
+    pub const ARP_TARGET: usize = EthHdr::LEN + offset_of!(ArpHdr, tpa);
+}
+
+const ETHER_IPV4: u16 = 0x0800u16.to_be();
+const ETHER_ARP: u16 = 0x0806u16.to_be();
+/// Everything of the fragment field but "don't fragment" and the reserved bit.
+const FRAGMENT: u16 = 0x3fffu16.to_be();
+const VERSION_4_NO_OPTIONS: u8 = 0x45;
+const MAC_BITS: u64 = (1 << 48) - 1;
+/// The group bit of a MAC address whose bytes are a little-endian word.
+const MAC_GROUP: u64 = 1;
+
+/// A kind of packet.
+pub enum Parsed {
+    /// A TCP segment or UDP datagram, whole and without options.
+    Segment(Segment),
+    /// An ICMP echo request.
+    Echo(Window<UDP_LEN>),
+    /// An ARP packet.
+    Arp(Window<ARP_LEN>),
+    /// For this address, and to be dropped with this verdict if that is a VIP.
+    Stray(u32, Verdict),
+    /// Not ours, whomever it is for.
+    Foreign(Verdict),
+}
+
+/// The transport header, as far as the transport needs it.
+#[derive(Clone, Copy)]
+pub enum Transport {
+    /// TCP.
+    Tcp(Window<TCP_LEN>),
+    /// UDP.
+    Udp(Window<UDP_LEN>),
+}
+
+/// A TCP segment or UDP datagram; addresses and ports as they lie in the packet.
+#[derive(Clone, Copy)]
+pub struct Segment {
+    /// The frame.
+    pub transport: Transport,
+    /// Length of the frame in bytes.
+    pub length: usize,
+    /// Source address.
+    pub source: u32,
+    /// Destination address.
+    pub destination: u32,
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+    /// TCP flags; 0 for UDP.
+    pub flags: u8,
+}
+
+impl Segment {
+    /// The frame up to the end of the ports.
+    #[inline(always)]
+    #[must_use]
+    pub fn head(&self) -> Window<UDP_LEN> {
+        match self.transport {
+            Transport::Tcp(window) => window.narrow(),
+            Transport::Udp(window) => window,
+        }
+    }
+
+    /// Whether it is TCP.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_tcp(&self) -> bool {
+        matches!(self.transport, Transport::Tcp(_))
+    }
+
+    /// IP protocol number.
+    #[inline(always)]
+    #[must_use]
+    pub fn protocol(&self) -> u8 {
+        if self.is_tcp() {
+            IpProto::Tcp as u8
+        } else {
+            IpProto::Udp as u8
+        }
+    }
+
+    /// Whether it asks for a new TCP connection.
+    #[inline(always)]
+    #[must_use]
+    pub fn opens(&self) -> bool {
+        self.is_tcp() && tcp::opens(self.flags)
+    }
+
+    /// The flow of a packet that goes to the VIP.
+    #[inline(always)]
+    #[must_use]
+    pub fn tuple(&self) -> Tuple {
+        Tuple {
+            client: self.source,
+            vip: self.destination,
+            client_port: self.source_port,
+            vip_port: self.destination_port,
+            protocol: self.protocol(),
+        }
+    }
+}
+
+/// Tells what kind of packet this is.
+#[inline(always)]
+#[must_use]
+pub fn parse(packet: &Packet) -> Parsed {
+    let Some(frame) = packet.window::<{ EthHdr::LEN }>() else {
+        return Parsed::Foreign(Verdict::PassMalformed);
+    };
+    let mac = frame.load::<u64, { at::MAC_DESTINATION }>() & MAC_BITS;
+    match frame.load::<u16, { at::ETHER_TYPE }>() {
+        ETHER_IPV4 if mac == node::mac() => ipv4(packet),
+        ETHER_ARP if mac == node::mac() || mac & MAC_GROUP != 0 => match packet.window() {
+            Some(window) => Parsed::Arp(window),
+            None => Parsed::Foreign(Verdict::PassMalformed),
+        },
+        ETHER_IPV4 | ETHER_ARP => Parsed::Foreign(Verdict::PassOtherHost),
+        _ => Parsed::Foreign(Verdict::PassProtocol),
+    }
+}
+
+#[inline(always)]
+fn ipv4(packet: &Packet) -> Parsed {
+    let Some(frame) = packet.window::<L4>() else {
+        return Parsed::Foreign(Verdict::PassMalformed);
+    };
+    let version = frame.load::<u8, { at::IP_VERSION }>();
+    if version >> 4 != 4 {
+        return Parsed::Foreign(Verdict::PassMalformed);
+    }
+    let destination = frame.load::<u32, { at::IP_DESTINATION }>();
+    if version != VERSION_4_NO_OPTIONS {
+        let options = version > VERSION_4_NO_OPTIONS;
+        let verdict = if options {
+            Verdict::DropIpOptions
+        } else {
+            Verdict::DropMalformed
+        };
+        return Parsed::Stray(destination, verdict);
+    }
+    if frame.load::<u16, { at::IP_FRAGMENT }>() & FRAGMENT != 0 {
+        return Parsed::Stray(destination, Verdict::DropFragment);
+    }
+    let total = IP + u16::from_be(frame.load::<u16, { at::IP_LENGTH }>()) as usize;
+    let protocol = frame.load::<u8, { at::IP_PROTOCOL }>();
+    let needed = if protocol == IpProto::Tcp as u8 {
+        TCP_LEN
+    } else {
+        UDP_LEN
+    };
+    let known = protocol == IpProto::Tcp as u8
+        || protocol == IpProto::Udp as u8
+        || protocol == IpProto::Icmp as u8;
+    if !known {
+        return Parsed::Stray(destination, Verdict::DropVipProtocol);
+    }
+    if total < needed || total > packet.length() {
+        return Parsed::Stray(destination, Verdict::DropMalformed);
+    }
+    let Some(head) = packet.window::<UDP_LEN>() else {
+        return Parsed::Stray(destination, Verdict::DropMalformed);
+    };
+    if protocol == IpProto::Icmp as u8 {
+        // Type 8, code 0.
+        return if head.load::<u16, { at::ICMP_TYPE }>() == 0x0800u16.to_be() {
+            Parsed::Echo(head)
+        } else {
+            Parsed::Stray(destination, Verdict::DropVipProtocol)
+        };
+    }
+    let mut segment = Segment {
+        transport: Transport::Udp(head),
+        length: packet.length(),
+        source: head.load::<u32, { at::IP_SOURCE }>(),
+        destination,
+        source_port: head.load::<u16, { at::PORT_SOURCE }>(),
+        destination_port: head.load::<u16, { at::PORT_DESTINATION }>(),
+        flags: 0,
+    };
+    if protocol == IpProto::Tcp as u8 {
+        let Some(window) = packet.window::<TCP_LEN>() else {
+            return Parsed::Stray(destination, Verdict::DropMalformed);
+        };
+        segment.transport = Transport::Tcp(window);
+        segment.flags = window.load::<u8, { at::TCP_FLAGS }>();
+    }
+    Parsed::Segment(segment)
+}

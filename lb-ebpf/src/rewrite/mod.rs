@@ -1,0 +1,37 @@
+//! The only code that edits packets on their way to a backend and back: a file a
+//! forwarding mode.
+
+pub mod dsr;
+pub mod nat;
+
+use lb_common::{abi::Forward, verdict::Verdict};
+
+use crate::{
+    maps::{BackendRef, HopWords},
+    packet::Window,
+    parse::Segment,
+};
+
+/// Rewrites a segment for its backend.
+///
+/// # Errors
+///
+/// The verdict on a segment that may not go further.
+#[inline(always)]
+pub fn forward(segment: &Segment, backend: BackendRef) -> Result<(), Verdict> {
+    if backend.forward() == Forward::Dsr as u8 {
+        dsr::forward(segment, backend);
+        Ok(())
+    } else if backend.forward() == Forward::Nat as u8 {
+        nat::forward(segment, backend)
+    } else {
+        Err(Verdict::DropInternal)
+    }
+}
+
+/// Writes both MAC addresses.
+#[inline(always)]
+fn link<const LEN: usize>(frame: Window<LEN>, hop: HopWords) {
+    frame.store::<u64, 0>(hop.macs);
+    frame.store::<u32, 8>(hop.source);
+}

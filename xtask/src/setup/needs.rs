@@ -1,0 +1,124 @@
+//! What is missing on this machine, and why it is needed.
+
+use std::fmt;
+
+use anyhow::{Result, bail};
+use lb_ebpf_build::{
+    DEBIAN_PACKAGES, Kind, LINKER_PACKAGES, LINKER_VERSION, TOOLCHAIN_VARIABLE, find_compiler,
+    find_linker,
+};
+
+use super::Scope;
+use super::bpffs;
+use crate::run::find_program;
+
+/// Programs that the tests and the demo run: name, Debian package, use.
+const PROGRAMS: &[(&str, &str, &str)] = &[
+    (
+        "nginx",
+        "nginx",
+        "the web servers of demo and tests; its own service stays off",
+    ),
+    (
+        "ip",
+        "iproute2",
+        "makes the namespaces' links and addresses",
+    ),
+    (
+        "ethtool",
+        "ethtool",
+        "turns off the checksum offload that veth leaves to a NIC it hasn't got",
+    ),
+];
+
+/// A Debian package, and what for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    pub name: &'static str,
+    pub reason: &'static str,
+}
+
+/// What is missing.
+#[derive(Debug, Default)]
+pub struct Needs {
+    pub packages: Vec<Package>,
+    pub linker: bool,
+    pub bpffs: bool,
+}
+
+impl Needs {
+    /// Looks at this machine.
+    pub fn of_this_machine(scope: Scope) -> Result<Self> {
+        let mut needs = Self {
+            linker: find_linker().is_err(),
+            ..Self::default()
+        };
+        if lacks_compiler(needs.linker)? {
+            needs.add(
+                DEBIAN_PACKAGES,
+                "compiles the eBPF program, which stable Rust can't",
+            );
+        }
+        if needs.linker {
+            needs.add(LINKER_PACKAGES, "bpf-linker is compiled with it");
+        }
+        if scope == Scope::All {
+            for (program, package, reason) in PROGRAMS {
+                if find_program(program).is_none() {
+                    needs.add(&[package], reason);
+                }
+            }
+            needs.bpffs = !bpffs::is_mounted()?;
+        }
+        Ok(needs)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.packages.is_empty() && !self.linker && !self.bpffs
+    }
+
+    fn add(&mut self, names: &[&'static str], reason: &'static str) {
+        let packages = names.iter().map(|name| Package { name, reason });
+        self.packages.extend(packages);
+    }
+}
+
+/// Whether to install Debian's compiler. A nightly that came without a linker
+/// may have a newer LLVM than the linker installed here, so it doesn't count.
+fn lacks_compiler(lacks_linker: bool) -> Result<bool> {
+    let forced = std::env::var(TOOLCHAIN_VARIABLE).unwrap_or_default();
+    match find_compiler()? {
+        Ok((Kind::Nightly, ..)) => Ok(lacks_linker && forced.is_empty()),
+        Ok((Kind::Debian, ..)) => Ok(false),
+        Err(_) if forced == "nightly" => bail!(
+            "{TOOLCHAIN_VARIABLE} asks for a nightly with rust-src, and rustup has none. \
+             Install one, or unset the variable to have Debian's compiler installed:\n  \
+             rustup toolchain install nightly --component rust-src"
+        ),
+        Err(_) => Ok(true),
+    }
+}
+
+impl fmt::Display for Needs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Missing on this machine:")?;
+        for Package { name, reason } in &self.packages {
+            writeln!(f, "  {name:<24} {reason} (Debian package)")?;
+        }
+        if self.linker {
+            let name = format!("bpf-linker {LINKER_VERSION}");
+            writeln!(
+                f,
+                "  {name:<24} links the eBPF program (cargo install, a minute or two)"
+            )?;
+        }
+        if self.bpffs {
+            writeln!(
+                f,
+                "  {:<24} keeps programs and maps when the daemon stops (mount)",
+                bpffs::FOLDER
+            )?;
+        }
+        Ok(())
+    }
+}
