@@ -49,8 +49,12 @@ use crate::{
 pub const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 /// The client's address.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
+/// The router's address on the front network.
+pub const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 /// The load balancer's own address on the front network.
 pub const LB: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+/// The load balancer's own address on the back network (`nat` only).
+pub const LB_BACK: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
 /// The ports of the VIP that are balanced.
 pub const PORTS: [u16; 2] = [80, 81];
 
@@ -85,6 +89,14 @@ impl Mode {
         match self {
             Self::Dsr => port,
             Self::Nat => 8000 + port,
+        }
+    }
+
+    /// The network that the web servers are on, and their way out of it.
+    pub fn web_network(self) -> (&'static str, Ipv4Addr) {
+        match self {
+            Self::Dsr => ("front", ROUTER),
+            Self::Nat => ("back", LB_BACK),
         }
     }
 
@@ -208,14 +220,14 @@ impl Lab {
         let router = end(&self.router, "front");
         switch(&self._switches, "front")?;
         self.plug(router, "front", "router")?;
-        address(router, Ipv4Addr::new(10, 0, 0, 1), 24)?;
+        address(router, ROUTER, 24)?;
         self.router.ip(&format!("route add {VIP}/32 dev front"))?;
 
         self.connect_lb_interface("front", LB)?;
-        self.lb.ip("route add default via 10.0.0.1")?;
+        self.lb.ip(&format!("route add default via {ROUTER}"))?;
         if self.mode == Mode::Nat {
             switch(&self._switches, "back")?;
-            self.connect_lb_interface("back", Ipv4Addr::new(10, 0, 1, 1))?;
+            self.connect_lb_interface("back", LB_BACK)?;
         }
         Ok(())
     }
@@ -236,10 +248,7 @@ impl Lab {
         let own = self.mode.web_address(number);
         let host = Namespace::new(&name)?;
         let device = end(&host, "eth0");
-        let (network, gateway) = match self.mode {
-            Mode::Dsr => ("front", "10.0.0.1"),
-            Mode::Nat => ("back", "10.0.1.1"),
-        };
+        let (network, gateway) = self.mode.web_network();
         self.plug(device, network, &name)?;
         address(device, own, 24)?;
         host.ip(&format!("route add default via {gateway}"))?;
