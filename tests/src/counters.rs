@@ -7,17 +7,15 @@ use serde_json::Value;
 
 use crate::flowgate::Flowgate;
 
-/// What was counted for one backend of one service since it was made.
+/// What was counted for one backend of one service since the maps were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
     /// Connections scheduled to it.
     pub connections: u64,
     /// Packets from clients.
-    pub packets_in: u64,
+    pub packets: u64,
     /// Bytes from clients.
-    pub bytes_in: u64,
-    /// Packets to clients (`nat` only).
-    pub packets_out: u64,
+    pub bytes: u64,
 }
 
 impl std::ops::Sub for Traffic {
@@ -26,9 +24,8 @@ impl std::ops::Sub for Traffic {
     fn sub(self, before: Self) -> Self {
         Self {
             connections: self.connections - before.connections,
-            packets_in: self.packets_in - before.packets_in,
-            bytes_in: self.bytes_in - before.bytes_in,
-            packets_out: self.packets_out - before.packets_out,
+            packets: self.packets - before.packets,
+            bytes: self.bytes - before.bytes,
         }
     }
 }
@@ -69,13 +66,12 @@ pub fn of_verdicts(flowgate: &Flowgate) -> Result<BTreeMap<String, u64>> {
 
 fn traffic(backend: &Value) -> Result<Traffic> {
     let number = |key: &str| {
-        let value = backend[key].as_u64();
+        let value = backend["counters"][key].as_u64();
         value.with_context(|| format!("no {key} in {backend}"))
     };
     Ok(Traffic {
         connections: number("connections")?,
-        packets_in: number("packets_in")?,
-        bytes_in: number("bytes_in")?,
-        packets_out: number("packets_out")?,
+        packets: number("packets")?,
+        bytes: number("bytes")?,
     })
 }

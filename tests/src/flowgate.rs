@@ -168,19 +168,15 @@ impl Flowgate {
 
     /// Every backend with its state, as `service/backend` and the state's name.
     pub fn states(&self) -> Result<Vec<(String, String)>> {
-        let backends = self.json(&["backend", "list"])?;
-        let backends = backends.as_array().context("a list of backends")?;
-        let text = |backend: &Value, key: &str| {
-            let value = backend[key].as_str().map(str::to_owned);
-            value.with_context(|| format!("a backend without {key}: {backend}"))
-        };
-        backends
-            .iter()
-            .map(|b| {
-                let name = format!("{}/{}", text(b, "service")?, text(b, "name")?);
-                Ok((name, text(b, "state")?))
-            })
-            .collect()
+        let services = self.json(&["backend", "list"])?;
+        let mut states = Vec::new();
+        for service in list(&services)? {
+            for backend in list(&service["backends"])? {
+                let name = format!("{}/{}", text(service, "name")?, text(backend, "name")?);
+                states.push((name, text(backend, "state")?.to_owned()));
+            }
+        }
+        Ok(states)
     }
 
     /// What the daemons have logged.
@@ -228,6 +224,17 @@ pub fn binary() -> Result<PathBuf> {
                 own.display()
             )
         })
+}
+
+fn list(value: &Value) -> Result<&Vec<Value>> {
+    value
+        .as_array()
+        .with_context(|| format!("not a list: {value}"))
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> Result<&'a str> {
+    let text = value[key].as_str();
+    text.with_context(|| format!("no {key} in {value}"))
 }
 
 fn expect_success(output: &Output, what: &str) -> Result<String> {
