@@ -30,13 +30,6 @@ impl Delta {
         Delta(self.0 + (!old) as u64 + new as u64)
     }
 
-    /// Both changes.
-    #[must_use]
-    #[inline(always)]
-    pub const fn and(self, other: Delta) -> Self {
-        Delta(self.0 + other.0)
-    }
-
     /// The checksum that follows `checksum` under these changes
     /// (RFC 1624 equation 3: `HC' = ~(~HC + ~m + m')`).
     #[must_use]

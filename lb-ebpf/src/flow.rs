@@ -1,7 +1,7 @@
 //! Where flows are remembered.
 
 use lb_common::{
-    flow::{self, Entry, Tick},
+    flow::{self, Entry, State, Tick},
     hash::Tuple,
 };
 
@@ -30,7 +30,7 @@ pub trait Flows {
     /// A place for a new flow, if there is one.
     fn claim(key: &Self::Key, now: Tick) -> Option<Slot>;
     /// Enters a new flow in a claimed place. False when another CPU was faster.
-    fn enter(key: &Self::Key, slot: Slot, make: impl Fn(u64) -> Entry) -> bool;
+    fn enter(key: &Self::Key, slot: Slot, backend: u16, now: Tick, state: State) -> bool;
     /// Changes a known flow's entry.
     fn change(slot: Slot, to: Entry);
 }
@@ -72,9 +72,10 @@ impl Flows for Table {
     }
 
     #[inline(always)]
-    fn enter(key: &u64, slot: Slot, make: impl Fn(u64) -> Entry) -> bool {
+    fn enter(key: &u64, slot: Slot, backend: u16, now: Tick, state: State) -> bool {
         let (_, fingerprint) = flow::place(*key, node::flow_shift());
-        compare_exchange(slot.at, slot.entry.bits(), make(fingerprint).bits())
+        let entry = Entry::new(fingerprint, backend, now, state);
+        compare_exchange(slot.at, slot.entry.bits(), entry.bits())
     }
 
     #[inline(always)]

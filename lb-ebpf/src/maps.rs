@@ -12,8 +12,8 @@ use aya_ebpf::{
 };
 use lb_common::{
     abi::{
-        Backend, BackendCounters, BackendState, Bucket, Cursor, Endpoint, Neighbour, Route,
-        WHEEL_CHUNK, Wheel, WheelChunk,
+        Backend, BackendCounters, BackendState, Bucket, Cursor, Endpoint, Identity, Neighbour,
+        Route, WHEEL_CHUNK, Wheel, WheelChunk,
     },
     flow::BUCKET_SLOTS,
     hash, limits,
@@ -48,6 +48,10 @@ static BACKEND_COUNTERS: PerCpuArray<BackendCounters> =
     PerCpuArray::with_max_entries(limits::MAX_BACKENDS + 1, 0);
 #[map]
 static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(VERDICT_SLOTS, 0);
+
+/// Not read here: what userspace must find again after a restart.
+#[map]
+static IDENTITY: Array<Identity> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Reads one field of a record that userspace may be changing.
 macro_rules! field {
@@ -320,28 +324,32 @@ pub fn route(client: u32) -> Option<HopWords> {
 
 const _: () = assert!(core::mem::offset_of!(Route, hop) == 2 * 8);
 
-/// The entry of a wheel at `place`.
+/// The entry of a wheel at `place`; 0 when nothing is there.
 #[inline(always)]
 #[must_use]
-pub fn wheel_entry(wheel: Wheel, place: u32) -> Option<u16> {
-    let chunk = WHEELS.get_ptr(wheel.chunk + place / WHEEL_CHUNK)?;
+pub fn wheel_entry(wheel: Wheel, place: u32) -> u16 {
+    let Some(chunk) = WHEELS.get_ptr(wheel.chunk + place / WHEEL_CHUNK) else {
+        return 0;
+    };
     let inside = (place % WHEEL_CHUNK) as usize;
     // SAFETY: a chunk has WHEEL_CHUNK entries of 2 bytes.
-    Some(unsafe { ptr::read_volatile(chunk.cast::<u16>().add(inside)) })
+    unsafe { ptr::read_volatile(chunk.cast::<u16>().add(inside)) }
 }
 
 /// The next place in a service's wheel, by this CPU's count.
 #[inline(always)]
 #[must_use]
-pub fn advance(service: u32, length: u32) -> Option<u32> {
-    let cursor = CURSORS.get_ptr_mut(service)?;
+pub fn advance(service: u32, length: u32) -> u32 {
+    let Some(cursor) = CURSORS.get_ptr_mut(service) else {
+        return 0;
+    };
     // SAFETY: a cursor of this CPU's own; userspace writes it before the service
     // is there.
     unsafe {
         let next = (*cursor).next;
         let place = if next < u64::from(length) { next } else { 0 };
         (*cursor).next = place + 1;
-        Some(place as u32)
+        place as u32
     }
 }
 

@@ -13,10 +13,7 @@ use network_types::{
     udp::UdpHdr,
 };
 
-use crate::{
-    node,
-    packet::{Packet, Window},
-};
+use crate::{node, packet::Packet};
 
 /// Length of the frames' parts, for IPv4 without options.
 pub const IP: usize = EthHdr::LEN;
@@ -90,38 +87,78 @@ const ETHER_ARP: u16 = 0x0806u16.to_be();
 /// Everything of the fragment field but "don't fragment" and the reserved bit.
 const FRAGMENT: u16 = 0x3fffu16.to_be();
 const VERSION_4_NO_OPTIONS: u8 = 0x45;
+/// Type 8, code 0 (RFC 792).
+const ECHO_REQUEST: u16 = 0x0800u16.to_be();
 const MAC_BITS: u64 = (1 << 48) - 1;
 /// The group bit of a MAC address whose bytes are a little-endian word.
 const MAC_GROUP: u64 = 1;
 
 /// A kind of packet.
-pub enum Parsed {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
     /// A TCP segment or UDP datagram, whole and without options.
-    Segment(Segment),
+    Segment,
     /// An ICMP echo request.
-    Echo(Window<UDP_LEN>),
+    Echo,
     /// An ARP packet.
-    Arp(Window<ARP_LEN>),
-    /// For this address, and to be dropped with this verdict if that is a VIP.
-    Stray(u32, Verdict),
+    Arp,
+    /// For a certain address, and dropped with a certain verdict if that is a VIP.
+    Stray,
     /// Not ours, whomever it is for.
-    Foreign(Verdict),
+    Foreign,
 }
 
-/// The transport header, as far as the transport needs it.
+/// What parsing tells. Plain fields, all of them always set, rather than an enum with
+/// different contents: the compiler would copy the unset ones, and the verifier
+/// refuses a program that reads what was never written.
 #[derive(Clone, Copy)]
-pub enum Transport {
-    /// TCP.
-    Tcp(Window<TCP_LEN>),
-    /// UDP.
-    Udp(Window<UDP_LEN>),
+pub struct Parsed {
+    /// What kind of packet it is.
+    pub kind: Kind,
+    /// Segment: all of it. Stray: its destination.
+    pub segment: Segment,
+    /// Stray and foreign: the verdict.
+    pub verdict: Verdict,
+}
+
+impl Parsed {
+    #[inline(always)]
+    fn foreign(verdict: Verdict) -> Self {
+        Parsed {
+            kind: Kind::Foreign,
+            segment: Segment::NONE,
+            verdict,
+        }
+    }
+
+    #[inline(always)]
+    fn stray(destination: u32, verdict: Verdict) -> Self {
+        let segment = Segment {
+            destination,
+            ..Segment::NONE
+        };
+        Parsed {
+            kind: Kind::Stray,
+            segment,
+            verdict,
+        }
+    }
+
+    #[inline(always)]
+    fn of(kind: Kind, segment: Segment) -> Self {
+        Parsed {
+            kind,
+            segment,
+            verdict: Verdict::DropInternal,
+        }
+    }
 }
 
 /// A TCP segment or UDP datagram; addresses and ports as they lie in the packet.
 #[derive(Clone, Copy)]
 pub struct Segment {
-    /// The frame.
-    pub transport: Transport,
+    /// Whether it is TCP.
+    pub is_tcp: bool,
     /// Length of the frame in bytes.
     pub length: usize,
     /// Source address.
@@ -137,28 +174,21 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// The frame up to the end of the ports.
-    #[inline(always)]
-    #[must_use]
-    pub fn head(&self) -> Window<UDP_LEN> {
-        match self.transport {
-            Transport::Tcp(window) => window.narrow(),
-            Transport::Udp(window) => window,
-        }
-    }
-
-    /// Whether it is TCP.
-    #[inline(always)]
-    #[must_use]
-    pub fn is_tcp(&self) -> bool {
-        matches!(self.transport, Transport::Tcp(_))
-    }
+    const NONE: Segment = Segment {
+        is_tcp: false,
+        length: 0,
+        source: 0,
+        destination: 0,
+        source_port: 0,
+        destination_port: 0,
+        flags: 0,
+    };
 
     /// IP protocol number.
     #[inline(always)]
     #[must_use]
     pub fn protocol(&self) -> u8 {
-        if self.is_tcp() {
+        if self.is_tcp {
             IpProto::Tcp as u8
         } else {
             IpProto::Udp as u8
@@ -169,7 +199,7 @@ impl Segment {
     #[inline(always)]
     #[must_use]
     pub fn opens(&self) -> bool {
-        self.is_tcp() && tcp::opens(self.flags)
+        self.is_tcp && tcp::opens(self.flags)
     }
 
     /// The flow of a packet that goes to the VIP.
@@ -191,28 +221,27 @@ impl Segment {
 #[must_use]
 pub fn parse(packet: &Packet) -> Parsed {
     let Some(frame) = packet.window::<{ EthHdr::LEN }>() else {
-        return Parsed::Foreign(Verdict::PassMalformed);
+        return Parsed::foreign(Verdict::PassMalformed);
     };
     let mac = frame.load::<u64, { at::MAC_DESTINATION }>() & MAC_BITS;
     match frame.load::<u16, { at::ETHER_TYPE }>() {
         ETHER_IPV4 if mac == node::mac() => ipv4(packet),
-        ETHER_ARP if mac == node::mac() || mac & MAC_GROUP != 0 => match packet.window() {
-            Some(window) => Parsed::Arp(window),
-            None => Parsed::Foreign(Verdict::PassMalformed),
-        },
-        ETHER_IPV4 | ETHER_ARP => Parsed::Foreign(Verdict::PassOtherHost),
-        _ => Parsed::Foreign(Verdict::PassProtocol),
+        ETHER_ARP if mac == node::mac() || mac & MAC_GROUP != 0 => {
+            Parsed::of(Kind::Arp, Segment::NONE)
+        }
+        ETHER_IPV4 | ETHER_ARP => Parsed::foreign(Verdict::PassOtherHost),
+        _ => Parsed::foreign(Verdict::PassProtocol),
     }
 }
 
 #[inline(always)]
 fn ipv4(packet: &Packet) -> Parsed {
     let Some(frame) = packet.window::<L4>() else {
-        return Parsed::Foreign(Verdict::PassMalformed);
+        return Parsed::foreign(Verdict::PassMalformed);
     };
     let version = frame.load::<u8, { at::IP_VERSION }>();
     if version >> 4 != 4 {
-        return Parsed::Foreign(Verdict::PassMalformed);
+        return Parsed::foreign(Verdict::PassMalformed);
     }
     let destination = frame.load::<u32, { at::IP_DESTINATION }>();
     if version != VERSION_4_NO_OPTIONS {
@@ -222,40 +251,26 @@ fn ipv4(packet: &Packet) -> Parsed {
         } else {
             Verdict::DropMalformed
         };
-        return Parsed::Stray(destination, verdict);
+        return Parsed::stray(destination, verdict);
     }
     if frame.load::<u16, { at::IP_FRAGMENT }>() & FRAGMENT != 0 {
-        return Parsed::Stray(destination, Verdict::DropFragment);
+        return Parsed::stray(destination, Verdict::DropFragment);
+    }
+    let protocol = frame.load::<u8, { at::IP_PROTOCOL }>();
+    let is_tcp = protocol == IpProto::Tcp as u8;
+    let is_icmp = protocol == IpProto::Icmp as u8;
+    if !is_tcp && !is_icmp && protocol != IpProto::Udp as u8 {
+        return Parsed::stray(destination, Verdict::DropVipProtocol);
     }
     let total = IP + u16::from_be(frame.load::<u16, { at::IP_LENGTH }>()) as usize;
-    let protocol = frame.load::<u8, { at::IP_PROTOCOL }>();
-    let needed = if protocol == IpProto::Tcp as u8 {
-        TCP_LEN
-    } else {
-        UDP_LEN
-    };
-    let known = protocol == IpProto::Tcp as u8
-        || protocol == IpProto::Udp as u8
-        || protocol == IpProto::Icmp as u8;
-    if !known {
-        return Parsed::Stray(destination, Verdict::DropVipProtocol);
-    }
-    if total < needed || total > packet.length() {
-        return Parsed::Stray(destination, Verdict::DropMalformed);
-    }
     let Some(head) = packet.window::<UDP_LEN>() else {
-        return Parsed::Stray(destination, Verdict::DropMalformed);
+        return Parsed::stray(destination, Verdict::DropMalformed);
     };
-    if protocol == IpProto::Icmp as u8 {
-        // Type 8, code 0.
-        return if head.load::<u16, { at::ICMP_TYPE }>() == 0x0800u16.to_be() {
-            Parsed::Echo(head)
-        } else {
-            Parsed::Stray(destination, Verdict::DropVipProtocol)
-        };
+    if total < UDP_LEN || total > packet.length() {
+        return Parsed::stray(destination, Verdict::DropMalformed);
     }
     let mut segment = Segment {
-        transport: Transport::Udp(head),
+        is_tcp,
         length: packet.length(),
         source: head.load::<u32, { at::IP_SOURCE }>(),
         destination,
@@ -263,12 +278,21 @@ fn ipv4(packet: &Packet) -> Parsed {
         destination_port: head.load::<u16, { at::PORT_DESTINATION }>(),
         flags: 0,
     };
-    if protocol == IpProto::Tcp as u8 {
-        let Some(window) = packet.window::<TCP_LEN>() else {
-            return Parsed::Stray(destination, Verdict::DropMalformed);
+    if is_icmp {
+        return if head.load::<u16, { at::ICMP_TYPE }>() == ECHO_REQUEST {
+            Parsed::of(Kind::Echo, segment)
+        } else {
+            Parsed::stray(destination, Verdict::DropVipProtocol)
         };
-        segment.transport = Transport::Tcp(window);
+    }
+    if is_tcp {
+        let Some(window) = packet.window::<TCP_LEN>() else {
+            return Parsed::stray(destination, Verdict::DropMalformed);
+        };
+        if total < TCP_LEN {
+            return Parsed::stray(destination, Verdict::DropMalformed);
+        }
         segment.flags = window.load::<u8, { at::TCP_FLAGS }>();
     }
-    Parsed::Segment(segment)
+    Parsed::of(Kind::Segment, segment)
 }

@@ -8,7 +8,7 @@ use crate::{
     maps::{EndpointRef, HopWords},
     node,
     packet::Packet,
-    parse::{self, Parsed, Segment},
+    parse::{self, Kind, Segment},
     rewrite::{self, nat},
     schedule, service,
 };
@@ -62,34 +62,45 @@ impl Outcome {
 #[inline(always)]
 #[must_use]
 pub fn run<F: Flows>(packet: &Packet) -> Outcome {
-    match parse::parse(packet) {
-        Parsed::Segment(segment) => transport::<F>(&segment),
-        Parsed::Arp(request) => answer::arp(request),
-        Parsed::Echo(request) => answer::echo(request),
-        Parsed::Stray(destination, verdict) => Outcome::here(service::stray(destination, verdict)),
-        Parsed::Foreign(verdict) => Outcome::here(verdict),
+    let parsed = parse::parse(packet);
+    match parsed.kind {
+        Kind::Segment => transport::<F>(packet, &parsed.segment),
+        Kind::Arp => packet.window().map_or(TOO_SHORT, answer::arp),
+        Kind::Echo => packet.window().map_or(TOO_SHORT, answer::echo),
+        Kind::Stray => Outcome::here(service::stray(parsed.segment.destination, parsed.verdict)),
+        Kind::Foreign => Outcome::here(parsed.verdict),
     }
 }
 
+/// For what is too short to say whom it is for.
+const TOO_SHORT: Outcome = Outcome {
+    verdict: Verdict::PassMalformed,
+    ifindex: 0,
+    egress: 0,
+};
+
 #[inline(always)]
-fn transport<F: Flows>(segment: &Segment) -> Outcome {
+fn transport<F: Flows>(packet: &Packet, segment: &Segment) -> Outcome {
     if let Some(service) = service::of(segment) {
-        return to_backend::<F>(service, segment).unwrap_or_else(Outcome::here);
+        return to_backend::<F>(service, packet, segment);
     }
     if let Some(server) = service::server(segment)
-        && let Some(outcome) = nat::back::<F>(segment, server)
+        && let Some(origin) = nat::origin::<F>(segment, server)
     {
-        return outcome;
+        return nat::back(packet, segment, origin);
     }
     Outcome::here(service::stray(segment.destination, Verdict::DropClosedPort))
 }
 
 #[inline(always)]
-fn to_backend<F: Flows>(service: EndpointRef, segment: &Segment) -> Result<Outcome, Verdict> {
-    let choice = schedule::choose::<F>(service, segment)?;
-    rewrite::forward(segment, choice.backend)?;
-    choice
-        .backend
-        .count_in(segment.length, choice.verdict == Verdict::ForwardNew);
-    Ok(Outcome::to(choice.verdict, choice.backend.hop()))
+fn to_backend<F: Flows>(service: EndpointRef, packet: &Packet, segment: &Segment) -> Outcome {
+    let choice = schedule::choose::<F>(service, segment);
+    let Some(backend) = choice.backend else {
+        return Outcome::here(choice.verdict);
+    };
+    if let Some(refused) = rewrite::forward(packet, segment, backend) {
+        return Outcome::here(refused);
+    }
+    backend.count_in(segment.length, choice.verdict == Verdict::ForwardNew);
+    Outcome::to(choice.verdict, backend.hop())
 }

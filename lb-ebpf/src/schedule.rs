@@ -2,7 +2,7 @@
 
 use lb_common::{
     abi::BackendState,
-    flow::{self, Entry, State, Tick},
+    flow::{self, State, Tick},
     hash,
     verdict::Verdict,
     wheel::Index,
@@ -17,19 +17,34 @@ use crate::{
 
 /// A backend, and how it was chosen.
 pub struct Choice {
-    /// Where the segment goes.
-    pub backend: BackendRef,
+    /// Where the segment goes; `None` when it has nowhere to go.
+    pub backend: Option<BackendRef>,
     /// How that came.
     pub verdict: Verdict,
 }
 
+impl Choice {
+    #[inline(always)]
+    fn of(backend: BackendRef, verdict: Verdict) -> Self {
+        Choice {
+            backend: Some(backend),
+            verdict,
+        }
+    }
+
+    #[inline(always)]
+    fn none(verdict: Verdict) -> Self {
+        Choice {
+            backend: None,
+            verdict,
+        }
+    }
+}
+
 /// Chooses the backend for a segment: its flow's, or a new one.
-///
-/// # Errors
-///
-/// The verdict on a segment that has nowhere to go.
 #[inline(always)]
-pub fn choose<F: Flows>(service: EndpointRef, segment: &Segment) -> Result<Choice, Verdict> {
+#[must_use]
+pub fn choose<F: Flows>(service: EndpointRef, segment: &Segment) -> Choice {
     let key = F::key(segment.tuple());
     let now = clock::tick();
     match F::find(&key) {
@@ -45,34 +60,26 @@ fn known<F: Flows>(
     key: &F::Key,
     slot: Slot,
     now: Tick,
-) -> Result<Choice, Verdict> {
+) -> Choice {
     let entry = slot.entry;
-    let backend = BackendRef::get(entry.backend()).ok_or(Verdict::DropInternal)?;
-    let state = flow::after_client(entry.state(), segment.is_tcp(), segment.flags);
+    let Some(backend) = BackendRef::get(entry.backend()) else {
+        return Choice::none(Verdict::DropInternal);
+    };
+    let state = flow::after_client(entry.state(), segment.is_tcp, segment.flags);
     if keeps(backend.state(), segment.opens(), entry.state()) {
         F::change(slot, entry.touched(now, state));
-        return Ok(Choice {
-            backend,
-            verdict: Verdict::ForwardKnown,
-        });
+        return Choice::of(backend, Verdict::ForwardKnown);
     }
-    let (backend, state, verdict) = if segment.opens() {
-        (
-            next(service, F::hash(key))?,
-            State::New,
-            Verdict::ForwardNew,
-        )
+    let (state, verdict) = if segment.opens() {
+        (State::New, Verdict::ForwardNew)
     } else {
-        (
-            by_hash(service, F::hash(key))?,
-            state,
-            Verdict::ForwardMoved,
-        )
+        (state, Verdict::ForwardMoved)
     };
-    F::enter(key, slot, |fingerprint| {
-        Entry::new(fingerprint, backend.number(), now, state)
-    });
-    Ok(Choice { backend, verdict })
+    let chosen = scheduled(service, segment.opens(), F::hash(key), verdict);
+    if let Some(backend) = chosen.backend {
+        F::enter(key, slot, backend.number(), now, state);
+    }
+    chosen
 }
 
 /// Whether a known flow stays with its backend. A SYN where the old connection has
@@ -87,63 +94,44 @@ fn keeps(backend: BackendState, opens: bool, flow: State) -> bool {
 }
 
 #[inline(always)]
-fn unknown<F: Flows>(
-    service: EndpointRef,
-    segment: &Segment,
-    key: &F::Key,
-    now: Tick,
-) -> Result<Choice, Verdict> {
-    let opens = segment.opens() || !segment.is_tcp();
+fn unknown<F: Flows>(service: EndpointRef, segment: &Segment, key: &F::Key, now: Tick) -> Choice {
+    let opens = segment.opens() || !segment.is_tcp;
     // What ends a connection that is not known needs no memory.
-    let ends = segment.is_tcp() && flow::tcp::closes(segment.flags);
-    if !ends {
-        if let Some(slot) = F::claim(key, now) {
-            let hash = F::hash(key);
-            let (backend, verdict) = if opens {
-                (next(service, hash)?, Verdict::ForwardNew)
-            } else {
-                (by_hash(service, hash)?, Verdict::ForwardAdopted)
-            };
-            let make = |print| Entry::new(print, backend.number(), now, State::New);
-            if F::enter(key, slot, make) {
-                return Ok(Choice { backend, verdict });
-            }
+    let ends = segment.is_tcp && flow::tcp::closes(segment.flags);
+    if !ends && let Some(slot) = F::claim(key, now) {
+        let verdict = if opens {
+            Verdict::ForwardNew
+        } else {
+            Verdict::ForwardAdopted
+        };
+        let chosen = scheduled(service, opens, F::hash(key), verdict);
+        let Some(backend) = chosen.backend else {
+            return chosen;
+        };
+        if F::enter(key, slot, backend.number(), now, State::New) {
+            return chosen;
         }
     }
     // Without an entry every packet of the flow must find the same backend, so it is
     // the hash that chooses.
-    Ok(Choice {
-        backend: by_hash(service, F::hash(key))?,
-        verdict: Verdict::ForwardUntracked,
-    })
+    scheduled(service, false, F::hash(key), Verdict::ForwardUntracked)
 }
 
-/// The backend whose turn it is, by the service's scheduler.
+/// The backend whose turn it is: by the service's scheduler for what `opens` a
+/// connection, otherwise by the flow's hash. `verdict` if there is one.
 #[inline(always)]
-fn next(service: EndpointRef, hash: u64) -> Result<BackendRef, Verdict> {
-    if service.index() != Index::Counter as u8 {
-        return by_hash(service, hash);
-    }
+fn scheduled(service: EndpointRef, opens: bool, hash: u64, verdict: Verdict) -> Choice {
     let wheel = service.wheel();
     if wheel.length == 0 {
-        return Err(Verdict::DropNoBackend);
+        return Choice::none(Verdict::DropNoBackend);
     }
-    let place = maps::advance(service.number(), wheel.length).ok_or(Verdict::DropInternal)?;
-    entry(wheel, place)
-}
-
-/// The backend that the flow's hash chooses.
-#[inline(always)]
-fn by_hash(service: EndpointRef, hash: u64) -> Result<BackendRef, Verdict> {
-    let wheel = service.wheel();
-    if wheel.length == 0 {
-        return Err(Verdict::DropNoBackend);
+    let place = if opens && service.index() == Index::Counter as u8 {
+        maps::advance(service.number(), wheel.length)
+    } else {
+        hash::reduce(hash, wheel.length)
+    };
+    match BackendRef::get(maps::wheel_entry(wheel, place)) {
+        Some(backend) if backend.number() != 0 => Choice::of(backend, verdict),
+        _ => Choice::none(Verdict::DropInternal),
     }
-    entry(wheel, hash::reduce(hash, wheel.length))
-}
-
-#[inline(always)]
-fn entry(wheel: lb_common::abi::Wheel, place: u32) -> Result<BackendRef, Verdict> {
-    let number = maps::wheel_entry(wheel, place).ok_or(Verdict::DropInternal)?;
-    BackendRef::get(number).ok_or(Verdict::DropInternal)
 }

@@ -8,11 +8,13 @@
 mod backend;
 mod counters;
 mod endpoint;
+mod identity;
 mod route;
 
 pub use backend::{Backend, BackendState, Forward};
 pub use counters::{BackendCounters, Cursor};
 pub use endpoint::{Endpoint, Kind, NO_DEADLINE, WHEEL_CHUNK, Wheel, WheelChunk, selector};
+pub use identity::Identity;
 pub use route::{Hop, Neighbour, Route};
 
 use crate::flow::BUCKET_SLOTS;
@@ -50,6 +52,8 @@ pub const fn ipv4(octets: [u8; 4]) -> Address {
     [u32::from_ne_bytes(octets), 0, 0, 0]
 }
 
+// SAFETY: u64 itself.
+unsafe impl Record for u64 {}
 // SAFETY: eight u64, nothing else.
 unsafe impl Record for Bucket {}
 const _: () = assert!(size_of::<Bucket>() == 64);

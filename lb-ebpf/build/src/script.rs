@@ -5,21 +5,21 @@ use std::path::{Path, PathBuf};
 use crate::toolchain::{TOOLCHAIN_VARIABLE, Toolchain};
 use crate::{build, find};
 
-/// Builds the program `bin` and puts it at `$OUT_DIR/<bin>.o`, for the crate to
+/// Builds the program `bin` and puts it at `$OUT_DIR/<object>`, for the crate to
 /// embed. To be called from a `build.rs`; `manifest_dir` is that crate's
 /// folder, one level below the workspace's root.
 ///
 /// What is missing, or what the compiler said, becomes an error of cargo's,
 /// which makes cargo stop.
-pub fn build_script(manifest_dir: &str, bin: &str) {
-    if let Err(error) = embed(manifest_dir, bin) {
+pub fn build_script(manifest_dir: &str, bin: &str, object: &str) {
+    if let Err(error) = embed(manifest_dir, bin, object) {
         for line in error.lines() {
             println!("cargo::error={line}");
         }
     }
 }
 
-fn embed(manifest_dir: &str, bin: &str) -> Result<(), String> {
+fn embed(manifest_dir: &str, bin: &str, object: &str) -> Result<(), String> {
     let root = Path::new(manifest_dir)
         .parent()
         .ok_or_else(|| format!("{manifest_dir} lies in no workspace"))?;
@@ -29,13 +29,13 @@ fn embed(manifest_dir: &str, bin: &str) -> Result<(), String> {
     watch_sources(root);
     let toolchain = find().map_err(|missing| missing.to_string())?;
     watch_tools(&toolchain);
-    let object = build(&toolchain, root, &shared_target_dir(&out_dir), bin)
+    let built = build(&toolchain, root, &shared_target_dir(&out_dir), bin)
         .map_err(|error| error.to_string())?;
-    let embedded = out_dir.join(format!("{bin}.o"));
-    std::fs::copy(&object, &embedded).map_err(|error| {
+    let embedded = out_dir.join(object);
+    std::fs::copy(&built, &embedded).map_err(|error| {
         format!(
             "couldn't copy {} to {}: {error}",
-            object.display(),
+            built.display(),
             embedded.display()
         )
     })?;

@@ -8,24 +8,21 @@ use lb_common::{abi::Forward, verdict::Verdict};
 
 use crate::{
     maps::{BackendRef, HopWords},
-    packet::Window,
+    packet::{Packet, Window},
     parse::Segment,
 };
 
-/// Rewrites a segment for its backend.
-///
-/// # Errors
-///
-/// The verdict on a segment that may not go further.
+/// Rewrites a segment for its backend. `Some` is the verdict on one that may not go
+/// further.
 #[inline(always)]
-pub fn forward(segment: &Segment, backend: BackendRef) -> Result<(), Verdict> {
+#[must_use]
+pub fn forward(packet: &Packet, segment: &Segment, backend: BackendRef) -> Option<Verdict> {
     if backend.forward() == Forward::Dsr as u8 {
-        dsr::forward(segment, backend);
-        Ok(())
+        dsr::forward(packet, backend)
     } else if backend.forward() == Forward::Nat as u8 {
-        nat::forward(segment, backend)
+        nat::forward(packet, segment, backend)
     } else {
-        Err(Verdict::DropInternal)
+        Some(Verdict::DropInternal)
     }
 }
 

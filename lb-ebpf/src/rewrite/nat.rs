@@ -1,47 +1,45 @@
 //! Network address translation: the backend sees its own address, and its answers
 //! come back through us.
 
-use lb_common::{
-    checksum::Delta,
-    flow::{self},
-    hash::Tuple,
-    limits::MAX_NAT_SHARED,
-    verdict::Verdict,
-};
+use lb_common::{checksum::Delta, flow, hash::Tuple, limits::MAX_NAT_SHARED, verdict::Verdict};
 
 use super::link;
 use crate::{
     clock,
     flow::Flows,
-    maps::{self, BackendRef, EndpointRef, HopWords},
-    packet::Window,
-    parse::{Segment, Transport, UDP_LEN, at},
+    maps::{self, BackendRef, EndpointRef},
+    packet::{Packet, Window},
+    parse::{Segment, TCP_LEN, UDP_LEN, at},
     pipeline::Outcome,
 };
 
-/// Translates a segment's destination to the backend.
-///
-/// # Errors
-///
-/// The verdict on a segment whose time to live has run out.
+/// Translates a segment's destination to the backend. `Some` is the verdict on one
+/// that may not go further.
 #[inline(always)]
-pub fn forward(segment: &Segment, backend: BackendRef) -> Result<(), Verdict> {
-    let head = segment.head();
+#[must_use]
+pub fn forward(packet: &Packet, segment: &Segment, backend: BackendRef) -> Option<Verdict> {
+    let Some(head) = packet.window::<UDP_LEN>() else {
+        return Some(Verdict::DropInternal);
+    };
+    let ttl = head.load::<u16, { at::IP_TTL }>();
+    if is_last(ttl) {
+        return Some(Verdict::DropTtl);
+    }
     let (address, port) = (backend.address(), backend.port());
-    let hopped = hop(head).ok_or(Verdict::DropTtl)?;
     let moved = Delta::new().pair(segment.destination, address);
-    ip(head, moved, hopped);
-    l4(segment, moved.word(segment.destination_port, port));
+    ip(head, hop(head, ttl, moved));
+    l4(packet, segment, moved.word(segment.destination_port, port));
     head.store::<u32, { at::IP_DESTINATION }>(address);
     head.store::<u16, { at::PORT_DESTINATION }>(port);
     link(head, backend.hop());
-    Ok(())
+    None
 }
 
-/// Translates a server's answer back, if it belongs to a flow of ours. `server` is
+/// The backend whose answer a segment is, if it belongs to a flow of ours. `server` is
 /// the endpoint that it comes from.
 #[inline(always)]
-pub fn back<F: Flows>(segment: &Segment, server: EndpointRef) -> Option<Outcome> {
+#[must_use]
+pub fn origin<F: Flows>(segment: &Segment, server: EndpointRef) -> Option<BackendRef> {
     let mut number = server.number() as u16;
     for _ in 0..MAX_NAT_SHARED {
         if number == 0 {
@@ -59,75 +57,85 @@ pub fn back<F: Flows>(segment: &Segment, server: EndpointRef) -> Option<Outcome>
         if let Some(slot) = F::find(&key)
             && slot.entry.backend() == number
         {
-            let state = flow::after_server(slot.entry.state(), segment.is_tcp(), segment.flags);
+            let state = flow::after_server(slot.entry.state(), segment.is_tcp, segment.flags);
             F::change(slot, slot.entry.touched(clock::tick(), state));
-            return Some(answer(segment, backend));
+            return Some(backend);
         }
         number = backend.sharing();
     }
     None
 }
 
+/// Translates a backend's answer back to the client.
 #[inline(always)]
-fn answer(segment: &Segment, backend: BackendRef) -> Outcome {
-    let head = segment.head();
-    let route = maps::route(segment.destination);
-    let hopped = match route {
-        // The kernel, which routes it then, counts the hop itself.
-        None => Delta::new(),
-        Some(_) => match hop(head) {
-            Some(hopped) => hopped,
-            None => return Outcome::here(Verdict::DropTtl),
-        },
+#[must_use]
+pub fn back(packet: &Packet, segment: &Segment, backend: BackendRef) -> Outcome {
+    let Some(head) = packet.window::<UDP_LEN>() else {
+        return Outcome::here(Verdict::DropInternal);
     };
     let moved = Delta::new().pair(segment.source, backend.vip());
-    ip(head, moved, hopped);
-    l4(segment, moved.word(segment.source_port, backend.vip_port()));
+    let Some(route) = maps::route(segment.destination) else {
+        // The kernel routes it then, and counts the hop itself.
+        source(packet, segment, backend, moved, moved);
+        return Outcome::here(Verdict::ReturnKernel);
+    };
+    let ttl = head.load::<u16, { at::IP_TTL }>();
+    if is_last(ttl) {
+        return Outcome::here(Verdict::DropTtl);
+    }
+    source(packet, segment, backend, hop(head, ttl, moved), moved);
+    link(head, route);
+    Outcome::to(Verdict::ReturnNat, route)
+}
+
+/// Writes the VIP for the server's address and port, with the differences that the
+/// header's and the segment's checksums are to show.
+#[inline(always)]
+fn source(packet: &Packet, segment: &Segment, backend: BackendRef, header: Delta, moved: Delta) {
+    let Some(head) = packet.window::<UDP_LEN>() else {
+        return;
+    };
+    ip(head, header);
+    l4(
+        packet,
+        segment,
+        moved.word(segment.source_port, backend.vip_port()),
+    );
     head.store::<u32, { at::IP_SOURCE }>(backend.vip());
     head.store::<u16, { at::PORT_SOURCE }>(backend.vip_port());
     backend.count_out(segment.length);
-    match route {
-        None => Outcome::here(Verdict::ReturnKernel),
-        Some(hop) => back_to(head, hop),
-    }
+}
+
+/// Whether a packet with this time to live, the first byte of the word, ends here
+/// (RFC 1812 section 5.3.1).
+#[inline(always)]
+fn is_last(ttl: u16) -> bool {
+    u16::from_be(ttl) >> 8 <= 1
+}
+
+/// Counts a hop; adds the difference to `delta`.
+#[inline(always)]
+fn hop(head: Window<UDP_LEN>, ttl: u16, delta: Delta) -> Delta {
+    let less = (u16::from_be(ttl) - 0x100).to_be();
+    head.store::<u16, { at::IP_TTL }>(less);
+    delta.word(ttl, less)
 }
 
 #[inline(always)]
-fn back_to(head: Window<UDP_LEN>, hop: HopWords) -> Outcome {
-    link(head, hop);
-    Outcome::to(Verdict::ReturnNat, hop)
-}
-
-/// Counts a hop (RFC 1812 section 5.3.1); `None` when that was the last.
-#[inline(always)]
-fn hop(head: Window<UDP_LEN>) -> Option<Delta> {
-    let old = head.load::<u16, { at::IP_TTL }>();
-    // Time to live is the first byte of the word, the protocol the second.
-    let ttl = old.to_be() >> 8;
-    if ttl <= 1 {
-        return None;
-    }
-    let new = (old.to_be() - 0x100).to_be();
-    head.store::<u16, { at::IP_TTL }>(new);
-    Some(Delta::new().word(old, new))
-}
-
-#[inline(always)]
-fn ip(head: Window<UDP_LEN>, moved: Delta, hopped: Delta) {
+fn ip(head: Window<UDP_LEN>, delta: Delta) {
     let checksum = head.load::<u16, { at::IP_CHECKSUM }>();
-    head.store::<u16, { at::IP_CHECKSUM }>(moved.and(hopped).apply(checksum));
+    head.store::<u16, { at::IP_CHECKSUM }>(delta.apply(checksum));
 }
 
 #[inline(always)]
-fn l4(segment: &Segment, delta: Delta) {
-    match segment.transport {
-        Transport::Tcp(window) => {
-            let checksum = window.load::<u16, { at::TCP_CHECKSUM }>();
-            window.store::<u16, { at::TCP_CHECKSUM }>(delta.apply(checksum));
+fn l4(packet: &Packet, segment: &Segment, delta: Delta) {
+    if segment.is_tcp {
+        if let Some(tcp) = packet.window::<TCP_LEN>() {
+            let checksum = tcp.load::<u16, { at::TCP_CHECKSUM }>();
+            tcp.store::<u16, { at::TCP_CHECKSUM }>(delta.apply(checksum));
         }
-        Transport::Udp(window) => {
-            let checksum = window.load::<u16, { at::UDP_CHECKSUM }>();
-            window.store::<u16, { at::UDP_CHECKSUM }>(delta.apply_udp(checksum));
-        }
+    } else if let Some(udp) = packet.window::<UDP_LEN>() {
+        let checksum = udp.load::<u16, { at::UDP_CHECKSUM }>();
+        udp.store::<u16, { at::UDP_CHECKSUM }>(delta.apply_udp(checksum));
     }
 }

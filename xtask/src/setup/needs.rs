@@ -60,7 +60,7 @@ impl Needs {
             );
         }
         if needs.linker {
-            needs.add(LINKER_PACKAGES, "bpf-linker is compiled with it");
+            needs.add(LINKER_PACKAGES, "what bpf-linker is compiled with");
         }
         if scope == Scope::All {
             for (program, package, reason) in PROGRAMS {
@@ -102,23 +102,62 @@ fn lacks_compiler(lacks_linker: bool) -> Result<bool> {
 impl fmt::Display for Needs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Missing on this machine:")?;
-        for Package { name, reason } in &self.packages {
-            writeln!(f, "  {name:<24} {reason} (Debian package)")?;
+        for group in self.packages.chunk_by(|a, b| a.reason == b.reason) {
+            let names: Vec<&str> = group.iter().map(|package| package.name).collect();
+            let noun = if names.len() == 1 {
+                "package"
+            } else {
+                "packages"
+            };
+            writeln!(f, "  Debian {noun} {}", names.join(" "))?;
+            writeln!(f, "      {}", group[0].reason)?;
         }
         if self.linker {
-            let name = format!("bpf-linker {LINKER_VERSION}");
             writeln!(
                 f,
-                "  {name:<24} links the eBPF program (cargo install, a minute or two)"
+                "  bpf-linker {LINKER_VERSION} (cargo install; a minute or two)"
             )?;
+            writeln!(f, "      links the eBPF program")?;
         }
         if self.bpffs {
-            writeln!(
-                f,
-                "  {:<24} keeps programs and maps when the daemon stops (mount)",
-                bpffs::FOLDER
-            )?;
+            writeln!(f, "  a bpf file system at {} (mount)", bpffs::FOLDER)?;
+            writeln!(f, "      keeps programs and maps while the daemon is away")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Needs;
+
+    #[test]
+    fn packages_for_one_purpose_are_told_together() {
+        let mut needs = Needs::default();
+        needs.add(&["one", "two"], "builds");
+        needs.add(&["three"], "serves");
+        assert_eq!(
+            needs.to_string(),
+            "Missing on this machine:\n  \
+             Debian packages one two\n      builds\n  \
+             Debian package three\n      serves\n"
+        );
+    }
+
+    #[test]
+    fn anything_missing_is_a_need() {
+        assert!(Needs::default().is_empty());
+        for needs in [
+            Needs {
+                linker: true,
+                ..Needs::default()
+            },
+            Needs {
+                bpffs: true,
+                ..Needs::default()
+            },
+        ] {
+            assert!(!needs.is_empty());
+        }
     }
 }

@@ -1,0 +1,250 @@
+//! The eBPF object, loaded once for each interface: what is constant for an interface
+//! is folded into its program.
+
+use std::{os::fd::AsFd as _, path::Path, time::Duration};
+
+use aya::{
+    Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::MapData,
+    programs::{TestRun as _, TestRunOptions, Xdp},
+};
+use lb_common::{
+    abi::{Identity, Mac, Record},
+    flow::{BUCKET_SLOTS, Timeouts},
+};
+use rustix::time::ClockId;
+
+use super::{DatapathError, kernel_error, memory::Shared};
+
+/// The embedded object: programs `flowgate` and `tick`.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flowgate.o"));
+
+/// Every map that all interfaces share and that outlives the daemon.
+pub const SHARED_MAPS: [&str; 12] = [
+    "FLOWS",
+    "ENDPOINTS",
+    "PILOTS",
+    "BACKENDS",
+    "WHEELS",
+    "ROUTES",
+    "NEIGHBOURS",
+    "DEVICES",
+    "CURSORS",
+    "BACKEND_COUNTERS",
+    "VERDICTS",
+    "IDENTITY",
+];
+
+/// What is constant for one interface's program.
+#[derive(Debug, Clone, Copy)]
+pub struct Constants {
+    /// The flow table's make.
+    pub identity: Identity,
+    /// The interface.
+    pub ifindex: u32,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// One packet in this many is logged; 0 for none.
+    pub sample: u32,
+}
+
+/// A loaded object.
+pub struct Object {
+    /// aya's handle. Dropping it lets go of maps and programs that aren't pinned.
+    pub ebpf: Ebpf,
+}
+
+impl Object {
+    /// Loads `bytes`, an object with Flowgate's maps, and creates its maps, or takes
+    /// those pinned under `pins`.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::NotPermitted`] or [`DatapathError::Kernel`].
+    pub fn load(
+        bytes: &[u8],
+        constants: &Constants,
+        pins: Option<&Path>,
+    ) -> Result<Self, DatapathError> {
+        let mut mac = [0; 8];
+        mac[..6].copy_from_slice(&constants.mac);
+        let mac = u64::from_le_bytes(mac);
+        let identity = &constants.identity;
+        let mut loader = EbpfLoader::new();
+        loader
+            .verifier_log_level(VerifierLogLevel::STATS)
+            .override_global("FLOW_KEYS", &identity.flow_keys, true)
+            .override_global("FLOW_SHIFT", &identity.flow_shift, true)
+            .override_global("FLOW_TIMEOUTS", &identity.timeouts, true)
+            .override_global("TICK_SHIFT", &identity.tick_shift, true)
+            .override_global("IFINDEX", &constants.ifindex, true)
+            .override_global("MAC", &mac, true)
+            .override_global("SAMPLE", &constants.sample, true)
+            .map_max_entries("FLOWS", buckets(identity));
+        if let Some(pins) = pins {
+            for name in SHARED_MAPS {
+                loader.map_pin_path(name, pins.join(name));
+            }
+        }
+        let ebpf = loader
+            .load(bytes)
+            .map_err(|e| kernel_error("creating the maps", &e))?;
+        Ok(Object { ebpf })
+    }
+
+    /// A program of the object, loaded into the kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::NotPermitted`] or [`DatapathError::Kernel`].
+    ///
+    /// # Panics
+    ///
+    /// When the object has no XDP program of that name.
+    pub fn program(&mut self, name: &str) -> Result<&mut Xdp, DatapathError> {
+        let program: &mut Xdp = self
+            .ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .expect("the object has this XDP program");
+        if program.fd().is_err() {
+            program
+                .load()
+                .map_err(|e| kernel_error(format!("loading the XDP program {name}"), &e))?;
+        }
+        Ok(program)
+    }
+
+    /// The memory of one of the object's arrays.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::Kernel`].
+    ///
+    /// # Panics
+    ///
+    /// When the object has no array of that name.
+    pub fn shared<T: Record>(&self, name: &str) -> Result<Shared<T>, DatapathError> {
+        let map = self.ebpf.map(name).expect("the object has this map");
+        let aya::maps::Map::Array(data) = map else {
+            panic!("{name} is an array")
+        };
+        map_memory(data, name)
+    }
+
+    /// The coarse clock that ages flows, modulo 2³².
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::Kernel`].
+    pub fn tick(&mut self) -> Result<u8, DatapathError> {
+        let frame = [0u8; 64];
+        let program = self.program("tick")?;
+        let options = TestRunOptions {
+            data_in: Some(&frame),
+            ..TestRunOptions::new()
+        };
+        let result = program
+            .test_run(options)
+            .map_err(|e| kernel_error("reading the flow clock", &e))?;
+        Ok(result.return_value as u8)
+    }
+}
+
+fn map_memory<T: Record>(data: &MapData, name: &str) -> Result<Shared<T>, DatapathError> {
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        kernel_error(format!("mapping the memory of {name}"), error)
+    };
+    let length = data.info().map_err(|e| failed(&e))?.max_entries();
+    Shared::map(data.fd().as_fd(), length).map_err(|e| failed(&e))
+}
+
+/// Buckets of the flow table that an identity tells of.
+#[must_use]
+pub fn buckets(identity: &Identity) -> u32 {
+    1 << (64 - identity.flow_shift)
+}
+
+/// Flows that such a table is made for: half its slots.
+#[must_use]
+pub fn flows(identity: &Identity) -> u64 {
+    u64::from(buckets(identity)) * BUCKET_SLOTS as u64 / 2
+}
+
+/// How long flows are remembered without a packet. The coarse clock rounds each up to
+/// one or two of its ticks (27 to 41 s, by the kernel's timer frequency).
+const IDLE: [Duration; 4] = [
+    Duration::from_secs(60), // New: what conntrack gives a SYN that was answered
+    Duration::from_secs(7_500), // Established: just over TCP's keepalive of two hours
+    Duration::from_secs(60), // Closing
+    Duration::from_secs(120), // Assured: UDP, as conntrack's stream
+];
+
+/// A new identity: fresh keys, a table for `flows` flows, timeouts by this kernel's
+/// timer frequency.
+///
+/// # Errors
+///
+/// When the kernel gives no random numbers.
+pub fn new_identity(flows: u32) -> std::io::Result<Identity> {
+    let mut keys = [0u8; 80];
+    let mut filled = 0;
+    while filled < keys.len() {
+        filled +=
+            rustix::rand::getrandom(&mut keys[filled..], rustix::rand::GetRandomFlags::empty())?;
+    }
+    let mut flow_keys = [0; 10];
+    for (key, bytes) in flow_keys.iter_mut().zip(keys.chunks_exact(8)) {
+        *key = u64::from_ne_bytes(bytes.try_into().expect("chunks of 8"));
+    }
+    // The coarse clock's resolution is one jiffy.
+    let jiffy = rustix::time::clock_getres(ClockId::MonotonicCoarse);
+    let (tick_shift, timeouts) = clock(jiffy.tv_nsec.max(1) as u64);
+    Ok(Identity {
+        version: lb_common::abi::VERSION,
+        flow_shift: 64 - lb_common::limits::flow_buckets(flows).ilog2(),
+        tick_shift,
+        timeouts: timeouts.bits(),
+        flow_keys,
+    })
+}
+
+/// Ticks of about 32 s, so that 256 of them are more than two hours; and the timeouts
+/// in ticks.
+fn clock(jiffy_ns: u64) -> (u32, Timeouts) {
+    let tick_shift = (32_000_000_000 / jiffy_ns).next_power_of_two().ilog2();
+    let tick_ns = jiffy_ns << tick_shift;
+    let ticks = IDLE.map(|idle| {
+        let ticks = (idle.as_nanos() as u64).div_ceil(tick_ns);
+        // Room for the sweep to find an entry before its age wraps.
+        ticks.min(240) as u8
+    });
+    (tick_shift, Timeouts::new(ticks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lb_common::flow::State;
+
+    #[test]
+    fn two_idle_hours_fit_under_every_timer_frequency() {
+        for hz in [100, 250, 300, 1_000] {
+            let (shift, timeouts) = clock(1_000_000_000 / hz);
+            let tick = (1u64 << shift) as f64 / hz as f64;
+            let idle = f64::from(timeouts.of(State::Established)) * tick;
+            assert!((30.0..70.0).contains(&tick), "{hz}: {tick}");
+            assert!(idle > 7_200.0 && idle < 200.0 * 60.0, "{hz}: {idle}");
+        }
+    }
+
+    #[test]
+    fn keys_are_fresh() {
+        let (a, b) = (
+            new_identity(1_000_000).unwrap(),
+            new_identity(1_000_000).unwrap(),
+        );
+        assert_ne!(a.flow_keys, b.flow_keys);
+        assert_eq!(flows(&a), 1 << 20);
+    }
+}

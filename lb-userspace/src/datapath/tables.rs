@@ -1,0 +1,197 @@
+//! The maps that say what goes where.
+
+use std::time::Instant;
+
+use aya::maps::{
+    HashMap, MapData, PerCpuArray, PerCpuValues,
+    xdp::{DevMap, XdpMapError},
+};
+use lb_common::{
+    abi::{Backend, Cursor, Endpoint, Hop, Identity, Record, Route, WHEEL_CHUNK, WheelChunk},
+    limits,
+};
+
+use super::{
+    DatapathError, Object,
+    endpoints::{Endpoints, Full},
+    kernel_error,
+    memory::Shared,
+};
+
+/// The maps, opened for writing.
+pub struct Tables {
+    /// Services, VIPs and `nat` servers.
+    pub endpoints: Endpoints,
+    /// Backends by number.
+    pub backends: Shared<Backend>,
+    /// What the flow table was made with.
+    pub identity: Shared<Identity>,
+    wheels: Shared<WheelChunk>,
+    routes: Shared<Route>,
+    neighbours: HashMap<MapData, u32, Plain<Hop>>,
+    cursors: PerCpuArray<MapData, Plain<Cursor>>,
+    devices: DevMap<MapData>,
+}
+
+/// A record as aya takes it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Plain<T>(pub(super) T);
+
+// SAFETY: a record has no padding and takes every bit pattern (Record).
+unsafe impl<T: Record> aya::Pod for Plain<T> {}
+
+impl Tables {
+    /// Opens the maps of a loaded object.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::Kernel`].
+    ///
+    /// # Panics
+    ///
+    /// When the object lacks one of Flowgate's maps, or its tables were taken before.
+    pub fn open(object: &mut Object) -> Result<Self, DatapathError> {
+        let slots = object.shared("ENDPOINTS")?;
+        let pilots = object.shared("PILOTS")?;
+        let mut take = |name| object.ebpf.take_map(name).expect("the object has this map");
+        let kind = "the map has its kind by its declaration";
+        let neighbours = HashMap::try_from(take("NEIGHBOURS")).expect(kind);
+        let cursors = PerCpuArray::try_from(take("CURSORS")).expect(kind);
+        let devices = DevMap::try_from(take("DEVICES")).expect(kind);
+        Ok(Tables {
+            endpoints: Endpoints::open(slots, pilots, Instant::now()),
+            backends: object.shared("BACKENDS")?,
+            identity: object.shared("IDENTITY")?,
+            wheels: object.shared("WHEELS")?,
+            routes: object.shared("ROUTES")?,
+            neighbours,
+            cursors,
+            devices,
+        })
+    }
+
+    /// Puts an endpoint into its table.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`].
+    pub fn put_endpoint(&mut self, endpoint: &Endpoint) -> Result<(), Full> {
+        self.endpoints.put(endpoint, Instant::now())
+    }
+
+    /// Writes a wheel, at least its entries long, from a chunk on.
+    ///
+    /// # Panics
+    ///
+    /// When it doesn't fit.
+    pub fn put_wheel(&self, chunk: u32, entries: &[u16]) {
+        for (i, part) in entries.chunks(WHEEL_CHUNK as usize).enumerate() {
+            let mut line = WheelChunk([0; WHEEL_CHUNK as usize]);
+            line.0[..part.len()].copy_from_slice(part);
+            self.wheels.store(chunk + i as u32, &line);
+        }
+    }
+
+    /// Reads a wheel of `length` entries.
+    ///
+    /// # Panics
+    ///
+    /// When it reaches beyond the map.
+    #[must_use]
+    pub fn wheel(&self, chunk: u32, length: u32) -> Vec<u16> {
+        let lines = (0..length.div_ceil(WHEEL_CHUNK)).map(|i| self.wheels.load(chunk + i).0);
+        let mut entries: Vec<u16> = lines.flatten().collect();
+        entries.truncate(length as usize);
+        entries
+    }
+
+    /// Sets where each CPU begins in a new service's wheel: spread out, so that CPUs
+    /// with few connections each don't all give them to the first backend.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::Kernel`].
+    pub fn reset_cursor(&mut self, service: u32, length: u32) -> Result<(), DatapathError> {
+        let failed = |e: &(dyn std::error::Error + 'static)| {
+            kernel_error("setting a scheduler's cursors", e)
+        };
+        let cpus = aya::util::nr_cpus().map_err(|(_, e)| failed(&e))?;
+        let next = |cpu| cpu as u64 * u64::from(length) / cpus as u64;
+        let values = (0..cpus)
+            .map(|cpu| Plain(Cursor { next: next(cpu) }))
+            .collect::<Vec<_>>();
+        let values = PerCpuValues::try_from(values).map_err(|e| failed(&e))?;
+        self.cursors.set(service, values, 0).map_err(|e| failed(&e))
+    }
+
+    /// Replaces the routes of the return path, most specific first. Those beyond
+    /// [`limits::MAX_ROUTES`] are left out, and what they are for is left to the kernel.
+    pub fn put_routes(&self, routes: &[Route]) {
+        let end = Route {
+            prefix: 0,
+            mask: 0,
+            kind: Route::END,
+            reserved: 0,
+            hop: Hop {
+                ifindex: 0,
+                egress: 0,
+                destination: [0; 6],
+                source: [0; 6],
+                reserved: [0; 4],
+            },
+        };
+        for i in 0..limits::MAX_ROUTES {
+            self.routes.store(i, routes.get(i as usize).unwrap_or(&end));
+        }
+    }
+
+    /// Sets how an on-link client is reached; `None` forgets it.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::Kernel`], for one when the map is full.
+    pub fn put_neighbour(&mut self, address: u32, hop: Option<Hop>) -> Result<(), DatapathError> {
+        let result = match hop {
+            Some(hop) => self.neighbours.insert(address, Plain(hop), 0),
+            None => match self.neighbours.remove(&address) {
+                Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+                result => result,
+            },
+        };
+        result.map_err(|e| kernel_error("setting a neighbour", &e))
+    }
+
+    /// Every on-link client that can be reached, by address.
+    #[must_use]
+    pub fn neighbours(&self) -> Vec<(u32, Hop)> {
+        self.neighbours
+            .iter()
+            .flatten()
+            .map(|(address, hop)| (address, hop.0))
+            .collect()
+    }
+
+    /// The interfaces by their place in the device map; 0 for none.
+    #[must_use]
+    pub fn devices(&self) -> Vec<u32> {
+        (0..limits::MAX_INTERFACES)
+            .map(|slot| {
+                self.devices
+                    .get(slot, 0)
+                    .map_or(0, |device| device.if_index)
+            })
+            .collect()
+    }
+
+    /// Puts an interface of this network namespace into the device map.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::Kernel`].
+    pub fn put_device(&mut self, slot: u32, ifindex: u32) -> Result<(), DatapathError> {
+        self.devices
+            .set(slot, ifindex, None, 0)
+            .map_err(|e: XdpMapError| kernel_error("adding an interface to the device map", &e))
+    }
+}
