@@ -42,7 +42,7 @@ use crate::{
     marks,
     netns::Namespace,
     nginx::Nginx,
-    xdp_pass::XdpPass,
+    xdp::{Attached, PASS},
 };
 
 /// The virtual IP.
@@ -146,7 +146,7 @@ pub struct Lab {
     pub lb: Namespace,
     /// A place for the product's pins.
     pub pins: PinDir,
-    _passes: Vec<XdpPass>,
+    _passes: Vec<Attached>,
     _switches: Namespace,
     scratch: TempDir,
 }
@@ -238,7 +238,7 @@ impl Lab {
         let port = format!("lb-{network}");
         self.plug(device, network, &port)?;
         address(device, own, 24)?;
-        let pass = XdpPass::attach(end(&self._switches, &port))?;
+        let pass = Attached::new(end(&self._switches, &port), &PASS)?;
         self._passes.push(pass);
         Ok(())
     }

@@ -22,4 +22,4 @@ pub mod ping;
 pub mod process;
 pub mod stage;
 pub mod wait;
-pub mod xdp_pass;
+pub mod xdp;

@@ -7,10 +7,13 @@ use anyhow::Result;
 use flowgate_tests::{
     client::{self, Load},
     held::{Download, Held},
-    lab::{Lab, Mode},
+    lab::{LB, Lab, Mode, VIP},
+    link::End,
     marks,
     nginx::DOWNLOAD_BYTES,
+    ping::ping,
     wait::eventually,
+    xdp::{Attached, instruction},
 };
 
 const SOON: Duration = Duration::from_secs(5);
@@ -71,6 +74,51 @@ fn a_download_arrives_whole_and_beside_load() -> Result<()> {
     assert_eq!(report.failed(), 0, "{:?}", report.reasons());
     assert!(report.total() > 100, "only {} requests", report.total());
     Ok(())
+}
+
+/// A load balancer for one server: what is for the VIP is sent out again with the
+/// MAC addresses of the load balancer and web1.
+fn to_web1() -> [u64; 17] {
+    let vip = i32::from_le_bytes(VIP.octets());
+    let (web1, own) = (0x0b00, 0x0200);
+    [
+        instruction(0x61, 2, 1, 0, 0),           // r2 = data
+        instruction(0x61, 3, 1, 4, 0),           // r3 = data_end
+        instruction(0xbf, 4, 2, 0, 0),           // r4 = r2
+        instruction(0x07, 4, 0, 0, 34),          // r4 += 34
+        instruction(0x2d, 4, 3, 10, 0),          // if r4 > r3 goto pass
+        instruction(0x69, 5, 2, 12, 0),          // r5 = EtherType
+        instruction(0x55, 5, 0, 8, 0x0008),      // if not IPv4 goto pass
+        instruction(0x61, 5, 2, 30, 0),          // r5 = destination
+        instruction(0x55, 5, 0, 6, vip),         // if not the VIP goto pass
+        instruction(0x62, 2, 0, 0, 0x000a_0002), // destination MAC 02:00:0a:00
+        instruction(0x6a, 2, 0, 4, web1),        //                 00:0b
+        instruction(0x62, 2, 0, 6, 0x000a_0002), // source MAC 02:00:0a:00
+        instruction(0x6a, 2, 0, 10, own),        //            00:02
+        instruction(0xb7, 0, 0, 0, 3),           // r0 = XDP_TX
+        instruction(0x95, 0, 0, 0, 0),           // exit
+        instruction(0xb7, 0, 0, 0, 2),           // pass: r0 = XDP_PASS
+        instruction(0x95, 0, 0, 0, 0),           // exit
+    ]
+}
+
+#[test]
+fn what_an_xdp_program_sends_arrives() -> Result<()> {
+    let lab = Lab::build(Mode::Dsr, &quiet)?;
+    lab.router
+        .ip("neigh replace 203.0.113.10 lladdr 02:00:0a:00:00:02 dev front")?;
+    let front = End {
+        host: &lab.lb,
+        device: "front",
+    };
+    let _program = Attached::new(front, &to_web1())?;
+    let report = client::requests(&lab.client, lab.vip(), 200)?;
+    assert_eq!(report.of("web1"), 200, "{:?}", report.reasons());
+    assert!(
+        report.slowest() < Duration::from_secs(1),
+        "a frame was lost"
+    );
+    ping(&lab.client, LB, 1400)
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! The smallest XDP program: let every frame pass.
+//! XDP programs of a few instructions, for which the harness needs no BPF toolchain.
 //!
 //! A frame that an XDP program transmits or redirects out of a veth interface
-//! vanishes unless the other end runs an XDP program too. This one is two
-//! instructions long, so that the harness needs no BPF toolchain.
+//! vanishes unless the other end runs an XDP program too: that is what [`PASS`]
+//! is for.
 
 use std::{
     ffi::c_long,
@@ -23,8 +23,18 @@ const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
 /// `XDP_FLAGS_DRV_MODE`: in the driver, or not at all.
 const FLAG_DRIVER: u32 = 1 << 2;
-/// `r0 = XDP_PASS; exit`, as little-endian `struct bpf_insn`.
-const PROGRAM: [u64; 2] = [0x0000_0002_0000_00b7, 0x0000_0000_0000_0095];
+/// The program that lets every frame pass: `r0 = XDP_PASS; exit`.
+pub const PASS: [u64; 2] = [instruction(0xb7, 0, 0, 0, 2), instruction(0x95, 0, 0, 0, 0)];
+
+/// One `struct bpf_insn`: operation, destination and source register, offset and
+/// immediate value.
+pub const fn instruction(operation: u8, to: u8, from: u8, offset: i16, value: i32) -> u64 {
+    operation as u64
+        | (to as u64) << 8
+        | (from as u64) << 12
+        | (offset.cast_unsigned() as u64) << 16
+        | (value.cast_unsigned() as u64) << 32
+}
 
 /// The start of `union bpf_attr` as `BPF_PROG_LOAD` reads it.
 #[repr(C)]
@@ -44,24 +54,24 @@ struct LinkCreate {
     flags: u32,
 }
 
-/// An interface with the program on it, until this is dropped.
+/// An interface with a program on it, until this is dropped.
 #[derive(Debug)]
-pub struct XdpPass {
+pub struct Attached {
     _link: OwnedFd,
 }
 
-impl XdpPass {
-    /// Puts the program on an interface, in the driver.
-    pub fn attach(end: End<'_>) -> Result<Self> {
+impl Attached {
+    /// Puts a program on an interface, in the driver.
+    pub fn new(end: End<'_>, program: &[u64]) -> Result<Self> {
         let program = ProgLoad {
             prog_type: PROG_TYPE_XDP,
-            insn_cnt: 2,
-            insns: PROGRAM.as_ptr() as u64,
+            insn_cnt: u32::try_from(program.len())?,
+            insns: program.as_ptr() as u64,
             license: c"GPL".as_ptr() as u64,
         };
         // SAFETY: `ProgLoad` is the prefix of bpf_attr that BPF_PROG_LOAD reads,
-        // and both of its pointers are to constants.
-        let program = unsafe { bpf(PROG_LOAD, &program) }.context("cannot load XDP_PASS")?;
+        // and both of its pointers are to what outlives the call.
+        let program = unsafe { bpf(PROG_LOAD, &program) }.context("cannot load a program")?;
         // Interface numbers are per namespace, and the link is made in ours.
         end.host.run(|| {
             let probe = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
@@ -74,7 +84,7 @@ impl XdpPass {
             // SAFETY: `LinkCreate` is the prefix of bpf_attr that
             // BPF_LINK_CREATE reads, and holds no pointer.
             let link = unsafe { bpf(LINK_CREATE, &link) }
-                .with_context(|| format!("cannot attach XDP_PASS to {}", end.device))?;
+                .with_context(|| format!("cannot attach a program to {}", end.device))?;
             Ok(Self { _link: link })
         })
     }
