@@ -21,6 +21,8 @@ use crate::{http, interrupt, netns::Namespace};
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Requests under way at once.
 const WORKERS: u32 = 4;
+/// A burst ends after so many failures: each may take all of [`PATIENCE`].
+const GIVE_UP: u64 = 20;
 
 /// How one request went.
 #[derive(Debug, Clone)]
@@ -124,28 +126,36 @@ impl Report {
 }
 
 /// Makes `count` requests, each on a connection of its own, as fast as they are
-/// answered.
+/// answered; fewer when many of them fail.
 pub fn requests(client: &Namespace, peer: SocketAddr, count: u64) -> Result<Report> {
     let left = Arc::new(AtomicU64::new(count));
-    let take = |left: &AtomicU64| {
-        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
-            .is_ok()
-    };
+    let lives = Arc::new(AtomicU64::new(GIVE_UP));
     let workers = (0..WORKERS)
         .map(|_| {
-            let left = Arc::clone(&left);
-            client.spawn(move || {
-                let mut samples = Vec::new();
-                while interrupt::check().is_ok() && take(&left) {
-                    samples.push(request(peer));
-                }
-                samples
-            })
+            let (left, lives) = (Arc::clone(&left), Arc::clone(&lives));
+            client.spawn(move || burst(peer, &left, &lives))
         })
         .collect::<Result<Vec<_>>>()?;
     let report = gather(workers);
     interrupt::check()?;
     Ok(report)
+}
+
+fn burst(peer: SocketAddr, left: &AtomicU64, lives: &AtomicU64) -> Vec<Sample> {
+    let take = |count: &AtomicU64| {
+        count
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+            .is_ok()
+    };
+    let mut samples = Vec::new();
+    while lives.load(Ordering::Relaxed) > 0 && interrupt::check().is_ok() && take(left) {
+        let sample = request(peer);
+        if sample.outcome.is_err() {
+            take(lives);
+        }
+        samples.push(sample);
+    }
+    samples
 }
 
 /// Requests at a steady rate in the background, until it is stopped or dropped.
