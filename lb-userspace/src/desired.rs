@@ -7,7 +7,7 @@ use std::{collections::HashMap, net::IpAddr};
 pub use self::change::{Applied, Change, ChangeError, RuntimeChanges};
 use crate::config::{
     model::{AdminState, Backend, Config, Service},
-    refusal::{Refusal, listed, nearest, quoted},
+    refusal::{Refusal, alternatives, quoted},
     roster::{Roster, ServiceFacts},
     rules,
 };
@@ -108,7 +108,7 @@ impl Desired {
         let at = services.iter().position(|service| service.name == name);
         at.ok_or_else(|| {
             let names = services.iter().map(|service| service.name.as_str());
-            ChangeError::Unknown(missing("service", name, "the node has none", names))
+            missing("service", name, names)
         })
     }
 
@@ -119,7 +119,7 @@ impl Desired {
         at.ok_or_else(|| {
             let what = format!("backend in service `{}`", service.name);
             let names = backends.iter().map(|backend| backend.name.as_str());
-            ChangeError::Unknown(missing(&what, name, "it has none", names))
+            missing(&what, name, names)
         })
     }
 
@@ -301,13 +301,8 @@ fn unchanged(service: &Service, name: &str, now: &str) -> Applied {
 fn missing<'a>(
     what: &str,
     name: &str,
-    none: &str,
     names: impl Iterator<Item = &'a str> + Clone,
-) -> Refusal {
-    let help = match nearest(name, names.clone()) {
-        Some(near) => format!("did you mean {}?", quoted(near)),
-        None if names.clone().next().is_none() => none.to_owned(),
-        None => format!("there are: {}", listed(names)),
-    };
-    Refusal::new(format!("there is no {what} called {}", quoted(name)), help)
+) -> ChangeError {
+    let message = format!("there is no {what} called {}", quoted(name));
+    ChangeError::Unknown(Refusal::new(message, alternatives(name, names)))
 }

@@ -69,6 +69,7 @@ pub enum AdminState {
     #[default]
     Enabled,
     /// It keeps its connections and gets no new ones.
+    #[serde(rename = "drain")]
     Draining,
 }
 

@@ -21,7 +21,7 @@ impl Refusal {
         }
     }
 
-    /// The same refusal without its way out, told as one line (for clap).
+    /// The reason and the way out in one line, for where there is room for one.
     pub fn one_line(&self) -> String {
         format!("{}; {}", self.message, self.help)
     }
@@ -71,6 +71,15 @@ pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
         shown.push_str(&format!(" and {} more", names.len() - SHOWN));
     }
     shown
+}
+
+/// The way out of a name that isn't there: the one that was meant, or those that are.
+pub fn alternatives<'a>(name: &str, names: impl Iterator<Item = &'a str> + Clone) -> String {
+    match nearest(name, names.clone()) {
+        Some(near) => format!("did you mean {}?", quoted(near)),
+        None if names.clone().next().is_none() => "there are none yet".to_owned(),
+        None => format!("there are: {}", listed(names)),
+    }
 }
 
 #[cfg(test)]

@@ -12,11 +12,12 @@ use lb_common::{
 };
 
 use super::{
-    DatapathError, Object,
+    Counters, DatapathError, Object,
     endpoints::{Endpoints, Full},
     kernel_error,
     memory::Shared,
 };
+use crate::plan::Write;
 
 /// The maps, opened for writing.
 pub struct Tables {
@@ -31,6 +32,17 @@ pub struct Tables {
     neighbours: HashMap<MapData, u32, Plain<Hop>>,
     cursors: PerCpuArray<MapData, Plain<Cursor>>,
     devices: DevMap<MapData>,
+}
+
+/// Why a write failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The endpoint table is full.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] DatapathError),
 }
 
 /// A record as aya takes it.
@@ -69,6 +81,29 @@ impl Tables {
             cursors,
             devices,
         })
+    }
+
+    /// Makes the writes of a plan, in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; the writes before the failed one are made.
+    pub fn apply(&mut self, writes: &[Write], counters: &mut Counters) -> Result<(), WriteError> {
+        for write in writes {
+            match write {
+                Write::ResetCounters(number) => counters.reset_backend(*number)?,
+                Write::Backend(number, record) => self.backends.store(u32::from(*number), record),
+                Write::ResetCursor(service, length) => self.reset_cursor(*service, *length)?,
+                Write::Wheel(chunk, entries) => self.put_wheel(*chunk, entries),
+                Write::Endpoint(endpoint) => self.put_endpoint(endpoint)?,
+                Write::RemoveEndpoint(address, selector) => {
+                    self.endpoints.remove(*address, *selector);
+                }
+                Write::Routes(routes) => self.put_routes(routes),
+                Write::Neighbour(address, hop) => self.put_neighbour(*address, *hop)?,
+            }
+        }
+        Ok(())
     }
 
     /// Puts an endpoint into its table.
@@ -144,6 +179,14 @@ impl Tables {
         for i in 0..limits::MAX_ROUTES {
             self.routes.store(i, routes.get(i as usize).unwrap_or(&end));
         }
+    }
+
+    /// The routes of the return path.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Route> {
+        (0..limits::MAX_ROUTES)
+            .map(|i| self.routes.load(i))
+            .collect()
     }
 
     /// Sets how an on-link client is reached; `None` forgets it.

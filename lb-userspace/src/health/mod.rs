@@ -1,7 +1,7 @@
 //! Whether backends answer.
 //!
-//! [`machine`] decides what a probe's result means and when the next one is
-//! due, [`probe`] asks a backend, and [`runner`] does both for many backends.
+//! [`Machine`] decides what a probe's result means and when the next one is
+//! due, [`probe()`] asks a backend, and [`Checker`] does both for many backends.
 
 mod machine;
 mod probe;

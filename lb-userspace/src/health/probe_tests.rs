@@ -190,6 +190,19 @@ async fn an_endless_body_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_usual_body_is_taken_so_that_no_reset_follows() {
+    // More than is read along with the head.
+    const PAGE: usize = 32 * 1024;
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {PAGE}\r\n\r\n");
+    let answer = [head.as_bytes(), &[b'x'; PAGE]].concat();
+    let (address, server) = answering(answer.leak()).await;
+    let got = ask(address, &http(None, (200, 200)), PATIENCE).await;
+    assert_eq!(got, Ok(()));
+    let (_, end) = server.await.expect("the server didn't panic");
+    assert_eq!(end.expect("an end of file, not a reset"), 0);
+}
+
+#[tokio::test]
 async fn a_stalled_body_does_not_undo_the_status() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("bound");

@@ -180,9 +180,32 @@ async fn removed_targets_stop_at_once_and_others_go_on() {
     // Unchanged: nothing was told again.
     assert_eq!(events.try_recv(), Err(TryRecvError::Empty));
 
+    checker.set_targets(vec![]).await;
+    assert_eq!(events.sender_strong_count(), 1, "no task is left to tell");
     drop(checker);
     let closed = timeout(DEADLINE, events.recv()).await;
     assert_eq!(closed.expect("dropping ends every task"), None);
+}
+
+#[tokio::test]
+async fn an_unchanged_target_is_not_asked_anew() {
+    let server = Server::start().await;
+    let (sender, mut events) = mpsc::channel(16);
+    let mut checker = Checker::new(sender);
+    let mut targets = vec![target("seldom", server.address, check(3_600_000))];
+    checker.set_targets(targets.clone()).await;
+    next(&mut events).await;
+
+    targets[0].initial = Health::Healthy;
+    let more = (0..8).map(|n| target(&format!("new{n}"), server.address, check(3_600_000)));
+    targets.extend(more);
+    checker.set_targets(targets).await;
+    for _ in 0..8 {
+        next(&mut events).await;
+    }
+    server.settle().await;
+    // One probe of each of the nine, and the test's own connection.
+    assert_eq!(server.count(), 10);
 }
 
 #[tokio::test]

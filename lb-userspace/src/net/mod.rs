@@ -25,6 +25,8 @@ mod namespace_tests;
 #[cfg(test)]
 mod resolve_tests;
 #[cfg(test)]
+mod routes_tests;
+#[cfg(test)]
 mod state_tests;
 #[cfg(test)]
 mod testbed;

@@ -1,6 +1,5 @@
 use std::net::Ipv4Addr;
 
-use proptest::prelude::*;
 use rtnetlink::{
     RouteMessageBuilder, RouteNextHopBuilder,
     packet_route::{
@@ -14,11 +13,7 @@ use rtnetlink::{
     },
 };
 
-use super::{
-    NetState, NoHop, Prefix, Route,
-    routes::{Entry, Routes},
-    state::Applied,
-};
+use super::{NetState, NoHop, state::Applied};
 
 const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);
 const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
@@ -366,43 +361,4 @@ fn return_paths_are_the_best_routes_on_the_given_links() {
         ("0.0.0.0/0".to_owned(), Some(ROUTER)),
     ];
     assert_eq!(told, expected);
-}
-
-fn entry() -> impl Strategy<Value = Entry> {
-    // Few different bits, so that prefixes nest.
-    (0u32..16, 0u8..=32, 0u32..3, 1u32..4).prop_map(|(high, length, metric, ifindex)| Entry {
-        prefix: Prefix::of(Ipv4Addr::from_bits(high << 28 | high), length),
-        metric,
-        way: Ok(Route {
-            ifindex,
-            gateway: None,
-            source: None,
-        }),
-    })
-}
-
-proptest! {
-    #[test]
-    fn lookup_is_longest_prefix_then_lowest_metric_then_first(
-        entries in prop::collection::vec(entry(), 0..40),
-        removed in prop::collection::vec(any::<prop::sample::Index>(), 0..10),
-        destination in (0u32..16, 0u32..16).prop_map(|(high, low)| Ipv4Addr::from_bits(high << 28 | low)),
-    ) {
-        let mut model = entries.clone();
-        let mut routes = Routes::default();
-        for entry in &entries {
-            routes.push(entry);
-        }
-        for index in removed {
-            if !entries.is_empty() {
-                let entry = index.get(&entries);
-                let place = model.iter().position(|e| e == entry);
-                prop_assert_eq!(routes.remove(entry), place.is_some());
-                place.map(|place| model.remove(place));
-            }
-        }
-        let matching = model.iter().filter(|e| e.prefix.contains(destination));
-        let best = matching.min_by_key(|e| (32 - e.prefix.length, e.metric));
-        prop_assert_eq!(routes.lookup(destination), best.map(|e| e.way));
-    }
 }
