@@ -205,6 +205,7 @@ refusals! {
     key_twice: "[node]\ninterfaces = [\"eth0\"]\ninterfaces = [\"eth1\"]\n";
     no_interfaces: "[node]\ninterfaces = []\n";
     bad_interfaces: "[node]\ninterfaces = [\"eth0\", \"eth0\", \"a/b\", \"\", 1, \"much-too-long-a-name\"]\n";
+    too_many_interfaces: format!("[node]\ninterfaces = [{}]\n", "\"eth0\", ".repeat(65));
     interfaces_as_text: "[node]\ninterfaces = \"eth0\"\n";
     misspelt_keys: "[node]\ninterface = [\"eth0\"]\nmax-flows = 5\ncolour = \"red\"\n[nod]\n";
     max_flows_out_of_bounds: "[node]\ninterfaces = [\"eth0\"]\nmax_flows = 1\n";

@@ -1,23 +1,28 @@
-//! How much a configuration may ask for.
+//! How much a configuration may ask for: what the data plane has room for, in
+//! the types that userspace counts in.
+
+use std::ops::RangeInclusive;
+
+use lb_common::limits;
 
 /// Services of one node.
-pub const MAX_SERVICES: usize = 4_096;
+pub const MAX_SERVICES: usize = limits::MAX_SERVICES as usize;
 
 /// Backends of one node, counted once for each service they serve.
-pub const MAX_BACKENDS: usize = 65_535;
+pub const MAX_BACKENDS: usize = limits::MAX_BACKENDS as usize;
 
 /// `nat` services that may share one backend address, port and protocol: on the
 /// way back the data plane tries each of them.
-pub const MAX_NAT_SHARED: usize = 4;
+pub const MAX_NAT_SHARED: usize = limits::MAX_NAT_SHARED as usize;
 
-/// A backend's greatest weight.
-pub const MAX_WEIGHT: u16 = 256;
+/// Interfaces of one node.
+pub const MAX_INTERFACES: usize = limits::MAX_INTERFACES as usize;
 
-/// The smallest flow table, in flows.
-pub const MIN_FLOWS: u32 = 1_024;
+/// A backend's weight.
+pub const WEIGHTS: RangeInclusive<u16> = 1..=limits::MAX_WEIGHT;
 
-/// The largest flow table, in flows: 2 GiB at 8 bytes each.
-pub const MAX_FLOWS: u32 = 1 << 28;
+/// The flow table's size, in flows.
+pub const FLOWS: RangeInclusive<u32> = limits::FLOWS;
 
 /// The flow table's size when the configuration doesn't give one, in flows.
 pub const DEFAULT_FLOWS: u32 = 1_000_000;

@@ -4,7 +4,7 @@ use toml::de::DeTable;
 
 use super::{
     error::Report,
-    limits::{DEFAULT_FLOWS, MAX_FLOWS, MIN_FLOWS},
+    limits::{DEFAULT_FLOWS, FLOWS, MAX_INTERFACES},
     model::{Config, Node},
     refusal::{Refusal, quoted},
     roster::Roster,
@@ -45,7 +45,7 @@ fn node(report: &mut Report<'_>, root: &Keys<'_>) -> Option<Node> {
     let keys = Keys::new(report, table, root.span("node"), "[node]", &known);
     let interfaces = interfaces(report, &keys);
     let max_flows = keys.or(report, "max_flows", DEFAULT_FLOWS, |value| {
-        rules::within("max_flows", value.integer()?, MIN_FLOWS..=MAX_FLOWS)
+        rules::within("max_flows", value.integer()?, FLOWS)
     });
     Some(Node {
         interfaces: interfaces?,
@@ -61,6 +61,15 @@ fn interfaces(report: &mut Report<'_>, keys: &Keys<'_>) -> Option<Vec<String>> {
                 "there is no interface to balance on",
                 "name the interfaces where clients' packets arrive and behind which the \
                  backends are: interfaces = [\"eth0\"]",
+            ));
+        }
+        if items.len() > MAX_INTERFACES {
+            return Err(Refusal::new(
+                format!(
+                    "these are {} interfaces, and a node can have {MAX_INTERFACES}",
+                    items.len()
+                ),
+                "name only those that clients' packets and backends are on",
             ));
         }
         Ok(items)

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    limits::MAX_WEIGHT,
+    limits::WEIGHTS,
     model::{Forward, Protocol, Scheduler},
     refusal::{Refusal, listed, nearest, quoted},
 };
@@ -135,7 +135,7 @@ pub fn weight(number: i128) -> Result<u16, Refusal> {
             "to stop new connections to it, use `state = \"drain\"` or `flowgate backend drain`",
         ));
     }
-    within("weight", number, 1..=MAX_WEIGHT)
+    within("weight", number, WEIGHTS)
 }
 
 /// A number within bounds; `what` names it in the refusal.

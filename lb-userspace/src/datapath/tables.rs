@@ -115,6 +115,11 @@ impl Tables {
         self.endpoints.put(endpoint, Instant::now())
     }
 
+    /// Clears the record of a removed backend that no flow names any more.
+    pub fn forget_backend(&self, number: u16) {
+        self.backends.store(u32::from(number), &Backend::FREE);
+    }
+
     /// Writes a wheel, at least its entries long, from a chunk on.
     ///
     /// # Panics
@@ -168,13 +173,7 @@ impl Tables {
             mask: 0,
             kind: Route::END,
             reserved: 0,
-            hop: Hop {
-                ifindex: 0,
-                egress: 0,
-                destination: [0; 6],
-                source: [0; 6],
-                reserved: [0; 4],
-            },
+            hop: Hop::NONE,
         };
         for i in 0..limits::MAX_ROUTES {
             self.routes.store(i, routes.get(i as usize).unwrap_or(&end));

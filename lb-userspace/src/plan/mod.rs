@@ -358,13 +358,7 @@ fn record(
     } else {
         wanted.state
     };
-    let hop = hop.unwrap_or(Hop {
-        ifindex: 0,
-        egress: 0,
-        destination: [0; 6],
-        source: [0; 6],
-        reserved: [0; 4],
-    });
+    let hop = hop.unwrap_or(Hop::NONE);
     Backend {
         address: ipv4(server.ip().octets()),
         vip: ipv4(key.vip.octets()),

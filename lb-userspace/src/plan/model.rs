@@ -104,21 +104,21 @@ impl Model {
         }
     }
 
-    /// Forgets the removed backends whose numbers no flow names any more.
-    pub fn release(&mut self, is_named: impl Fn(u16) -> bool) {
-        let released = self
-            .retired
-            .extract_if(.., |_, &mut number| !is_named(number));
-        for (_, number) in released {
-            self.records.remove(&number);
-            self.written.remove(&number);
+    /// Forgets the removed backends whose numbers no flow names any more, and returns
+    /// those numbers.
+    pub fn release(&mut self, is_named: impl Fn(u16) -> bool) -> Vec<u16> {
+        let released = self.retired.extract_if(.., |_, &mut number| !is_named(number));
+        let numbers: Vec<u16> = released.map(|(_, number)| number).collect();
+        for number in &numbers {
+            self.records.remove(number);
+            self.written.remove(number);
         }
+        numbers
     }
 
-    /// Whether a removed backend's number waits for its flows to end.
-    #[must_use]
-    pub fn has_retired(&self) -> bool {
-        !self.retired.is_empty()
+    /// Numbers of removed backends that flows may still name.
+    pub fn retired(&self) -> impl Iterator<Item = u16> + '_ {
+        self.retired.values().copied()
     }
 
     /// Marks a backend as removed. Its record stays, for flows that still name it.
