@@ -38,6 +38,13 @@ pub fn smooth_length(weights: &[u16]) -> u32 {
 ///
 /// Takes time in proportion to the product of both lengths.
 pub fn fill_smooth(weights: &[u16], credit: &mut [i64], wheel: &mut [u16]) {
+    // Equal weights take turns; that needs no counting.
+    if weights.iter().all(|weight| *weight == weights[0]) {
+        for (i, place) in wheel.iter_mut().enumerate() {
+            *place = (i % weights.len()) as u16;
+        }
+        return;
+    }
     let sum: i64 = weights.iter().map(|&w| i64::from(w)).sum();
     credit.fill(0);
     for place in wheel {

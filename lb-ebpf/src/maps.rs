@@ -312,6 +312,9 @@ pub fn route(client: u32) -> Option<HopWords> {
                 source: word!(route, 4) as u32,
             });
         }
+        if kind == Route::KERNEL {
+            return None;
+        }
         let neighbour = NEIGHBOURS.get_ptr(client)?;
         return Some(HopWords {
             device: word!(neighbour, 0),

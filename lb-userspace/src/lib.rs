@@ -1,3 +1,11 @@
 //! The way of an intention.
+
+pub mod api;
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod datapath;
+pub mod desired;
+pub mod health;
+pub mod net;
+pub mod plan;

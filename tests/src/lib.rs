@@ -1,1 +1,25 @@
-//! The test harness.
+//! The test harness: hosts made of network namespaces, real nginx servers, a
+//! client that counts, and the product as a child process.
+//!
+//! Everything that a process of this crate leaves in the system (namespaces,
+//! pins, temporary directories) carries its process id in its name, so that it
+//! can be found and removed whatever happened to the process: see [`marks`].
+
+pub mod bpffs;
+pub mod claims;
+pub mod client;
+pub mod counters;
+pub mod flowgate;
+pub mod held;
+pub mod http;
+pub mod interrupt;
+pub mod lab;
+pub mod link;
+pub mod marks;
+pub mod netns;
+pub mod nginx;
+pub mod ping;
+pub mod process;
+pub mod stage;
+pub mod wait;
+pub mod xdp;

@@ -16,6 +16,17 @@ pub struct Hop {
     pub reserved: [u8; 4],
 }
 
+impl Hop {
+    /// Nowhere.
+    pub const NONE: Hop = Hop {
+        ifindex: 0,
+        egress: 0,
+        destination: [0; 6],
+        source: [0; 6],
+        reserved: [0; 4],
+    };
+}
+
 /// A route for what `nat` sends back to clients. The data plane takes the first
 /// whose prefix fits, so they lie most specific first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +37,8 @@ pub struct Route {
     /// Its mask, likewise.
     pub mask: u32,
     /// 0: the record is the end of the list. 1: `hop` is the next hop.
-    /// 2: destinations are neighbours, found in the neighbour map.
+    /// 2: destinations are neighbours, found in the neighbour map. 3: the kernel's
+    /// business.
     pub kind: u32,
     /// Zero.
     pub reserved: u32,
@@ -41,6 +53,8 @@ impl Route {
     pub const VIA: u32 = 1;
     /// Destinations are neighbours.
     pub const ON_LINK: u32 = 2;
+    /// Left to the kernel.
+    pub const KERNEL: u32 = 3;
 }
 
 /// The neighbour map's value; its key is the address as it lies in the packet.

@@ -1,7 +1,9 @@
 //! What a validated configuration says. A value of these types keeps every rule
 //! that can be checked without looking at the machine.
 
-use std::{net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,17 +62,20 @@ pub struct Backend {
 }
 
 /// What an operator wants of a backend (its health is another matter).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AdminState {
     /// It takes new connections while it is healthy.
     #[default]
     Enabled,
     /// It keeps its connections and gets no new ones.
+    #[serde(rename = "drain")]
     Draining,
 }
 
 /// A transport protocol that can be balanced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TCP (RFC 9293).
     Tcp,
@@ -79,7 +84,8 @@ pub enum Protocol {
 }
 
 /// How new connections are spread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Scheduler {
     /// Each backend in turn; weights are ignored (and refused unless all are 1).
     RoundRobin,
@@ -88,7 +94,8 @@ pub enum Scheduler {
 }
 
 /// How packets reach a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Forward {
     /// Direct server return: only the destination MAC is rewritten.
     Dsr,
@@ -130,4 +137,67 @@ pub enum CheckKind {
         /// Statuses that count as healthy, both ends included.
         expect: (u16, u16),
     },
+}
+
+impl AdminState {
+    /// Every state beside its name in the configuration.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("enabled", Self::Enabled), ("drain", Self::Draining)];
+}
+
+impl Protocol {
+    /// Every protocol beside its name.
+    pub const ALL: [(&'static str, Self); 2] = [("tcp", Self::Tcp), ("udp", Self::Udp)];
+
+    /// Its name in the configuration and on the screen.
+    pub fn name(self) -> &'static str {
+        name_in(&Self::ALL, self)
+    }
+}
+
+impl Scheduler {
+    /// Every scheduler beside its name.
+    pub const ALL: [(&'static str, Self); 2] = [
+        ("round-robin", Self::RoundRobin),
+        ("weighted-round-robin", Self::WeightedRoundRobin),
+    ];
+
+    /// Its name in the configuration and on the screen.
+    pub fn name(self) -> &'static str {
+        name_in(&Self::ALL, self)
+    }
+}
+
+impl Forward {
+    /// Every forwarding mode beside its name.
+    pub const ALL: [(&'static str, Self); 2] = [("dsr", Self::Dsr), ("nat", Self::Nat)];
+
+    /// Its name in the configuration and on the screen.
+    pub fn name(self) -> &'static str {
+        name_in(&Self::ALL, self)
+    }
+}
+
+fn name_in<T: PartialEq>(all: &[(&'static str, T)], value: T) -> &'static str {
+    all.iter()
+        .find_map(|(name, candidate)| (*candidate == value).then_some(*name))
+        .unwrap_or("unknown")
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(self.name())
+    }
+}
+
+impl fmt::Display for Scheduler {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(self.name())
+    }
+}
+
+impl fmt::Display for Forward {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(self.name())
+    }
 }

@@ -3,7 +3,7 @@
 //! then looks at one slot only.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, VecDeque},
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -30,17 +30,13 @@ pub struct Endpoints {
     pilots: Shared<u64>,
     /// Keys by group.
     groups: HashMap<u32, Vec<Key>>,
-    /// Slots that hold something: a live endpoint, or one that was moved away.
-    taken: HashMap<u32, Taken>,
+    /// Slots that hold something.
+    taken: HashSet<u32>,
+    /// Those of them whose endpoint was moved away, and when; the earliest first.
+    left: VecDeque<(u32, Instant)>,
 }
 
 type Key = (u32, u32);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Taken {
-    Live,
-    Left(Instant),
-}
 
 impl Endpoints {
     /// Takes over a table with whatever it holds.
@@ -50,7 +46,8 @@ impl Endpoints {
             slots,
             pilots,
             groups: HashMap::new(),
-            taken: HashMap::new(),
+            taken: HashSet::new(),
+            left: VecDeque::new(),
         };
         for slot in 0..table.slots.length() {
             let endpoint = table.slots.load(slot);
@@ -58,13 +55,12 @@ impl Endpoints {
                 continue;
             }
             let key = key(&endpoint);
-            let taken = if table.slot_of(key) == slot {
+            table.taken.insert(slot);
+            if table.slot_of(key) == slot {
                 table.groups.entry(group(key)).or_default().push(key);
-                Taken::Live
             } else {
-                Taken::Left(now)
-            };
-            table.taken.insert(slot, taken);
+                table.left.push_back((slot, now));
+            }
         }
         table
     }
@@ -97,8 +93,7 @@ impl Endpoints {
             return Ok(());
         }
         self.sweep(now);
-        if let std::collections::hash_map::Entry::Vacant(place) = self.taken.entry(slot) {
-            place.insert(Taken::Live);
+        if self.taken.insert(slot) {
             self.write(slot, endpoint);
         } else {
             self.regroup(endpoint, now)?;
@@ -142,12 +137,10 @@ impl Endpoints {
             .ok_or(Full)?;
         for (member, &slot) in members.iter().zip(&slots) {
             self.write(slot, member);
-            self.taken.insert(slot, Taken::Live);
+            self.taken.insert(slot);
         }
         self.set_pilot(group, pilot);
-        for slot in old {
-            self.taken.insert(slot, Taken::Left(now));
-        }
+        self.left.extend(old.into_iter().map(|slot| (slot, now)));
         Ok(())
     }
 
@@ -156,7 +149,7 @@ impl Endpoints {
         let mut slots = Vec::with_capacity(members.len());
         for member in members {
             let slot = hash::slot(hash_of(key(member)), pilot, SLOT_BITS);
-            if self.taken.contains_key(&slot) || slots.contains(&slot) {
+            if self.taken.contains(&slot) || slots.contains(&slot) {
                 return None;
             }
             slots.push(slot);
@@ -166,14 +159,10 @@ impl Endpoints {
 
     /// Frees the slots that were left longer ago than a packet takes.
     fn sweep(&mut self, now: Instant) {
-        let left = |taken: &Taken| matches!(taken, Taken::Left(since) if now.duration_since(*since) >= GRACE);
-        let free: Vec<u32> = self
-            .taken
-            .iter()
-            .filter(|(_, taken)| left(taken))
-            .map(|(&slot, _)| slot)
-            .collect();
-        for slot in free {
+        while let Some(&(slot, since)) = self.left.front()
+            && now.duration_since(since) >= GRACE
+        {
+            self.left.pop_front();
             self.erase(slot);
             self.taken.remove(&slot);
         }

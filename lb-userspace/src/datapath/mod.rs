@@ -8,11 +8,15 @@ pub mod flows;
 pub mod memory;
 pub mod object;
 pub mod pins;
+mod recover;
 pub mod tables;
 
 pub use attach::Attachment;
+pub use counters::Counters;
+pub use flows::Flows;
 pub use object::{Constants, Object};
-pub use tables::Tables;
+pub use pins::Pins;
+pub use tables::{Tables, WriteError};
 
 use std::{io, path::PathBuf};
 

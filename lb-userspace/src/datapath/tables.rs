@@ -12,11 +12,12 @@ use lb_common::{
 };
 
 use super::{
-    DatapathError, Object,
+    Counters, DatapathError, Object,
     endpoints::{Endpoints, Full},
     kernel_error,
     memory::Shared,
 };
+use crate::plan::Write;
 
 /// The maps, opened for writing.
 pub struct Tables {
@@ -31,6 +32,17 @@ pub struct Tables {
     neighbours: HashMap<MapData, u32, Plain<Hop>>,
     cursors: PerCpuArray<MapData, Plain<Cursor>>,
     devices: DevMap<MapData>,
+}
+
+/// Why a write failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The endpoint table is full.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] DatapathError),
 }
 
 /// A record as aya takes it.
@@ -71,6 +83,29 @@ impl Tables {
         })
     }
 
+    /// Makes the writes of a plan, in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; the writes before the failed one are made.
+    pub fn apply(&mut self, writes: &[Write], counters: &mut Counters) -> Result<(), WriteError> {
+        for write in writes {
+            match write {
+                Write::ResetCounters(number) => counters.reset_backend(*number)?,
+                Write::Backend(number, record) => self.backends.store(u32::from(*number), record),
+                Write::ResetCursor(service, length) => self.reset_cursor(*service, *length)?,
+                Write::Wheel(chunk, entries) => self.put_wheel(*chunk, entries),
+                Write::Endpoint(endpoint) => self.put_endpoint(endpoint)?,
+                Write::RemoveEndpoint(address, selector) => {
+                    self.endpoints.remove(*address, *selector);
+                }
+                Write::Routes(routes) => self.put_routes(routes),
+                Write::Neighbour(address, hop) => self.put_neighbour(*address, *hop)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Puts an endpoint into its table.
     ///
     /// # Errors
@@ -78,6 +113,11 @@ impl Tables {
     /// [`Full`].
     pub fn put_endpoint(&mut self, endpoint: &Endpoint) -> Result<(), Full> {
         self.endpoints.put(endpoint, Instant::now())
+    }
+
+    /// Clears the record of a removed backend that no flow names any more.
+    pub fn forget_backend(&self, number: u16) {
+        self.backends.store(u32::from(number), &Backend::FREE);
     }
 
     /// Writes a wheel, at least its entries long, from a chunk on.
@@ -133,17 +173,19 @@ impl Tables {
             mask: 0,
             kind: Route::END,
             reserved: 0,
-            hop: Hop {
-                ifindex: 0,
-                egress: 0,
-                destination: [0; 6],
-                source: [0; 6],
-                reserved: [0; 4],
-            },
+            hop: Hop::NONE,
         };
         for i in 0..limits::MAX_ROUTES {
             self.routes.store(i, routes.get(i as usize).unwrap_or(&end));
         }
+    }
+
+    /// The routes of the return path.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Route> {
+        (0..limits::MAX_ROUTES)
+            .map(|i| self.routes.load(i))
+            .collect()
     }
 
     /// Sets how an on-link client is reached; `None` forgets it.

@@ -26,7 +26,10 @@ impl Chunks {
     /// All `total` chunks are free.
     #[must_use]
     pub fn new(total: u32) -> Self {
-        Chunks { total, runs: BTreeMap::new() }
+        Chunks {
+            total,
+            runs: BTreeMap::new(),
+        }
     }
 
     /// Marks a wheel's chunks as used.
@@ -45,7 +48,8 @@ impl Chunks {
         if length == 0 {
             return Ok(Wheel::default());
         }
-        self.runs.retain(|_, (_, freed)| freed.is_none_or(|at| now.duration_since(at) < GRACE));
+        self.runs
+            .retain(|_, (_, freed)| freed.is_none_or(|at| now.duration_since(at) < GRACE));
         let needed = chunks(length);
         let mut chunk = 0;
         for (&start, &(count, _)) in &self.runs {

@@ -1,0 +1,6 @@
+//! The HTTP/JSON API on a Unix socket: what it says, who serves it, who asks.
+
+pub mod client;
+pub mod server;
+pub mod socket;
+pub mod types;

@@ -1,0 +1,199 @@
+//! Answers of the API as text for people.
+
+use std::{
+    fmt::Write,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::table::{Table, age, count};
+use crate::api::types::{
+    AdminView, BackendView, Counters, DataState, HealthState, LinkView, ReloadReply, ServiceView,
+    Stats, Status, XdpMode,
+};
+
+/// `flowgate status`.
+pub(super) fn status(status: &Status) -> String {
+    let mut text = format!(
+        "flowgate {}, process {}, up {}\n\n",
+        status.version,
+        status.pid,
+        age(since(status.started))
+    );
+    let mut interfaces = Table::new(&["INTERFACE", "LINK", "XDP"], &[]);
+    for interface in &status.interfaces {
+        let mode = match interface.mode {
+            Some(XdpMode::Native) => "native",
+            Some(XdpMode::Generic) => "generic (slower)",
+            None => "not attached",
+        };
+        interfaces.row([
+            interface.name.clone(),
+            interface.state.clone(),
+            mode.to_owned(),
+        ]);
+    }
+    text.push_str(&interfaces.text());
+    text.push('\n');
+    text.push_str(&services(&status.services));
+    for service in &status.services {
+        for backend in &service.backends {
+            if let Some(trouble) = trouble(backend) {
+                let name = format!("{}/{}", service.name, backend.name);
+                // Writing to a string can't fail.
+                let _ = write!(text, "\n{name}: {}", trouble.replace(char::is_control, " "));
+            }
+        }
+    }
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}
+
+/// `flowgate service list`.
+pub(super) fn services(services: &[ServiceView]) -> String {
+    if services.is_empty() {
+        return "There are no services.\n".to_owned();
+    }
+    let headings = [
+        "SERVICE",
+        "FRONTEND",
+        "SCHEDULER",
+        "FORWARD",
+        "ACTIVE",
+        "CONNS",
+        "PACKETS",
+        "BYTES",
+    ];
+    let mut table = Table::new(&headings, &[4, 5, 6, 7]);
+    for service in services {
+        let backends = &service.backends;
+        let active = backends.iter().filter(|one| one.state == DataState::Active);
+        let [connections, packets, bytes] = counters(service.counters);
+        table.row([
+            service.name.clone(),
+            format!("{}:{}/{}", service.vip, service.port, service.protocol),
+            service.scheduler.to_string(),
+            service.forward.to_string(),
+            format!("{}/{}", active.count(), backends.len()),
+            connections,
+            packets,
+            bytes,
+        ]);
+    }
+    table.text()
+}
+
+/// `flowgate backend list`.
+pub(super) fn backends(services: &[ServiceView]) -> String {
+    if services.iter().all(|service| service.backends.is_empty()) {
+        return "There are no backends.\n".to_owned();
+    }
+    let headings = [
+        "SERVICE", "BACKEND", "ADDRESS", "WEIGHT", "STATE", "CONNS", "PACKETS", "BYTES", "HEALTH",
+        "SINCE", "NEXT HOP", "NOTE",
+    ];
+    let mut table = Table::new(&headings, &[3, 5, 6, 7]);
+    for service in services {
+        for backend in &service.backends {
+            let [connections, packets, bytes] = counters(backend.counters);
+            let changed = backend.health.since.map(|at| age(since(at)));
+            table.row([
+                service.name.clone(),
+                backend.name.clone(),
+                format!("{}:{}", backend.address, backend.port),
+                backend.weight.to_string(),
+                state(backend.state).to_owned(),
+                connections,
+                packets,
+                bytes,
+                health(backend.health.state).to_owned(),
+                changed.unwrap_or_else(|| "-".to_owned()),
+                match &backend.link {
+                    LinkView::Resolved { mac, interface } => format!("{mac} {interface}"),
+                    LinkView::Unresolved { .. } => "-".to_owned(),
+                },
+                trouble(backend).unwrap_or_default(),
+            ]);
+        }
+    }
+    table.text()
+}
+
+/// `flowgate stats`.
+pub(super) fn stats(stats: &Stats) -> String {
+    let mut verdicts = Table::new(&["VERDICT", "PACKETS"], &[1]);
+    for (name, packets) in &stats.verdicts {
+        verdicts.row([name.clone(), packets.to_string()]);
+    }
+    let mut table = Table::new(
+        &["SERVICE", "BACKEND", "CONNS", "PACKETS", "BYTES"],
+        &[2, 3, 4],
+    );
+    for service in &stats.services {
+        let exact = |name: &str, of: Counters| {
+            let [connections, packets, bytes] = [of.connections, of.packets, of.bytes];
+            [
+                service.name.clone(),
+                name.to_owned(),
+                connections.to_string(),
+                packets.to_string(),
+                bytes.to_string(),
+            ]
+        };
+        table.row(exact("(all)", service.counters));
+        for backend in &service.backends {
+            table.row(exact(&backend.name, backend.counters));
+        }
+    }
+    format!("{}\n{}", verdicts.text(), table.text())
+}
+
+/// `flowgate reload`.
+pub(super) fn reloaded(reply: &ReloadReply) -> String {
+    let warnings = reply.warnings.iter();
+    let warnings: String = warnings
+        .map(|warning| format!("warning: {warning}\n"))
+        .collect();
+    format!("{}\n{warnings}", reply.message)
+}
+
+/// Why a backend takes no new connections, or won't be reached.
+fn trouble(backend: &BackendView) -> Option<String> {
+    if let LinkView::Unresolved { reason } = &backend.link {
+        return Some(format!("no next hop: {reason}"));
+    }
+    let reason = backend.health.reason.as_deref();
+    match (backend.health.state, backend.admin) {
+        (HealthState::Failed, _) => Some(reason.unwrap_or("its check failed").to_owned()),
+        (_, AdminView::Draining) => Some("drained by an operator".to_owned()),
+        _ => None,
+    }
+}
+
+fn health(state: HealthState) -> &'static str {
+    match state {
+        HealthState::Unchecked => "unchecked",
+        HealthState::Checking => "checking",
+        HealthState::Healthy => "healthy",
+        HealthState::Failed => "failed",
+    }
+}
+
+fn state(state: DataState) -> &'static str {
+    match state {
+        DataState::Active => "active",
+        DataState::Draining => "draining",
+        DataState::Down => "down",
+    }
+}
+
+fn counters(counters: Counters) -> [String; 3] {
+    [counters.connections, counters.packets, counters.bytes].map(count)
+}
+
+/// Seconds from a moment (in seconds since 1970) until now.
+fn since(moment: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs().saturating_sub(moment)
+}

@@ -1,0 +1,96 @@
+//! From a TOML tree to a configuration: `[node]` and the list of services.
+
+use toml::de::DeTable;
+
+use super::{
+    error::Report,
+    limits::{DEFAULT_FLOWS, FLOWS, MAX_INTERFACES},
+    model::{Config, Node},
+    refusal::{Refusal, quoted},
+    roster::Roster,
+    rules,
+    service::Draft,
+    table::{Keys, Value},
+};
+
+/// The configuration in a tree, or `None` after errors were noted.
+pub(super) fn config(report: &mut Report<'_>, root: &DeTable<'_>) -> Option<Config> {
+    let keys = Keys::new(report, root, 0..0, "the file", &["node", "service"]);
+    let node = node(report, &keys);
+    let tables = keys.or(report, "service", &[][..], |value| {
+        value.tables("[[service]]")
+    })?;
+
+    // Every VIP must be known before the first backend is held against them.
+    let mut roster = Roster::default();
+    let mut drafts = Vec::new();
+    for table in tables {
+        report.keep(&table.span(), roster.service_room())?;
+        drafts.push(Draft::read(report, &mut roster, table));
+    }
+
+    let mut services = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        services.push(draft.and_then(|draft| draft.finish(report, &mut roster)));
+    }
+    Some(Config {
+        node: node?,
+        services: services.into_iter().collect::<Option<_>>()?,
+    })
+}
+
+fn node(report: &mut Report<'_>, root: &Keys<'_>) -> Option<Node> {
+    let table = root.need(report, "node", "{ interfaces = [\"eth0\"] }", Value::table)?;
+    let known = ["interfaces", "max_flows"];
+    let keys = Keys::new(report, table, root.span("node"), "[node]", &known);
+    let interfaces = interfaces(report, &keys);
+    let max_flows = keys.or(report, "max_flows", DEFAULT_FLOWS, |value| {
+        rules::within("max_flows", value.integer()?, FLOWS)
+    });
+    Some(Node {
+        interfaces: interfaces?,
+        max_flows: max_flows?,
+    })
+}
+
+fn interfaces(report: &mut Report<'_>, keys: &Keys<'_>) -> Option<Vec<String>> {
+    let items = keys.need(report, "interfaces", "[\"eth0\"]", |value| {
+        let items = value.array()?;
+        if items.is_empty() {
+            return Err(Refusal::new(
+                "there is no interface to balance on",
+                "name the interfaces where clients' packets arrive and behind which the \
+                 backends are: interfaces = [\"eth0\"]",
+            ));
+        }
+        if items.len() > MAX_INTERFACES {
+            return Err(Refusal::new(
+                format!(
+                    "these are {} interfaces, and a node can have {MAX_INTERFACES}",
+                    items.len()
+                ),
+                "name only those that clients' packets and backends are on",
+            ));
+        }
+        Ok(items)
+    })?;
+    let mut names: Vec<String> = Vec::new();
+    let mut whole = true;
+    for item in items {
+        let name = Value::item("interfaces", item).text().and_then(|text| {
+            let name = rules::interface(text)?;
+            if names.contains(&name) {
+                return Err(Refusal::new(
+                    format!("the interface {} is named twice", quoted(&name)),
+                    "name it once",
+                ));
+            }
+            Ok(name)
+        });
+        match report.keep(&item.span(), name) {
+            Some(name) => names.push(name),
+            None => whole = false,
+        }
+    }
+    whole.then_some(names)
+}

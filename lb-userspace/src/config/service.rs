@@ -1,0 +1,192 @@
+//! One `[[service]]` with its `[[service.backend]]` tables.
+
+use std::net::IpAddr;
+
+use toml::{Spanned, de::DeValue};
+
+use super::{
+    error::Report,
+    health,
+    model::{AdminState, Backend, Forward, HealthCheck, Protocol, Scheduler, Service},
+    roster::{Roster, ServiceFacts},
+    rules,
+    table::{Keys, Value},
+};
+
+const SERVICE_KEYS: [&str; 8] = [
+    "name",
+    "vip",
+    "port",
+    "protocol",
+    "scheduler",
+    "forward",
+    "health",
+    "backend",
+];
+const BACKEND_KEYS: [&str; 5] = ["name", "address", "port", "weight", "state"];
+
+/// A service whose own keys have been read, as far as they kept the rules, and
+/// whose backends have not.
+pub(super) struct Draft<'a> {
+    index: usize,
+    name: Option<String>,
+    vip: Option<IpAddr>,
+    port: Option<u16>,
+    protocol: Option<Protocol>,
+    scheduler: Option<Scheduler>,
+    forward: Option<Forward>,
+    health: Option<Option<HealthCheck>>,
+    backends: Option<&'a [Spanned<DeValue<'a>>]>,
+}
+
+impl<'a> Draft<'a> {
+    /// Reads a service's own keys and enters it in the roster, which numbers the
+    /// services in this order. `None` when it isn't a table.
+    pub(super) fn read(
+        report: &mut Report<'_>,
+        roster: &mut Roster,
+        table: &'a Spanned<DeValue<'a>>,
+    ) -> Option<Self> {
+        let place = table.span();
+        let keys = report.keep(&place, Value::item("service", table).table())?;
+        let keys = Keys::new(report, keys, place, "[[service]]", &SERVICE_KEYS);
+
+        let name = keys.need(report, "name", "\"web\"", |value| {
+            rules::name(value.text()?)
+        });
+        let vip = keys.need(report, "vip", "\"203.0.113.10\"", |value| {
+            rules::vip(rules::address(value.text()?)?)
+        });
+        let port = keys.need(report, "port", "80", |value| rules::port(value.integer()?));
+        let protocol = keys.need(report, "protocol", "\"tcp\"", |value| {
+            rules::choice("protocol", value.text()?, &Protocol::ALL)
+        });
+        let scheduler = keys.or(report, "scheduler", Scheduler::RoundRobin, |value| {
+            rules::choice("scheduler", value.text()?, &Scheduler::ALL)
+        });
+        let forward = keys.need(report, "forward", "\"dsr\"", |value| {
+            rules::choice("forwarding mode", value.text()?, &Forward::ALL)
+        });
+        let health = health::read(report, &keys, protocol);
+        let backends = keys.or(report, "backend", &[][..], |value| {
+            value.tables("[[service.backend]]")
+        });
+
+        let frontend = vip.zip(port).zip(protocol);
+        let frontend = frontend.map(|((vip, port), protocol)| (vip, port, protocol));
+        if let Some(name) = &name {
+            report.keep(&keys.span("name"), roster.service_name(name));
+        }
+        if let Some(frontend) = frontend {
+            report.keep(&keys.span("port"), roster.frontend(frontend));
+        }
+        let line = report.line(keys.place().start);
+        let index = roster.record_service(name.as_deref(), frontend, Some(line));
+        Some(Self {
+            index,
+            name,
+            vip,
+            port,
+            protocol,
+            scheduler,
+            forward,
+            health,
+            backends,
+        })
+    }
+
+    /// Reads the backends; `None` after errors were noted.
+    pub(super) fn finish(self, report: &mut Report<'_>, roster: &mut Roster) -> Option<Service> {
+        let tables = self.backends?;
+        let mut backends = Vec::with_capacity(tables.len());
+        for table in tables {
+            // After one backend too many, thousands more would say nothing new.
+            if let Err(refusal) = roster.backend_room() {
+                report.add_once(table.span(), refusal);
+                return None;
+            }
+            backends.push(self.backend(report, roster, table));
+        }
+        Some(Service {
+            name: self.name?,
+            vip: self.vip?,
+            port: self.port?,
+            protocol: self.protocol?,
+            scheduler: self.scheduler?,
+            forward: self.forward?,
+            health: self.health?,
+            backends: backends.into_iter().collect::<Option<_>>()?,
+        })
+    }
+
+    fn backend(
+        &self,
+        report: &mut Report<'_>,
+        roster: &mut Roster,
+        table: &Spanned<DeValue<'_>>,
+    ) -> Option<Backend> {
+        let place = table.span();
+        let line = report.line(place.start);
+        let keys = report.keep(&place, Value::item("backend", table).table())?;
+        let keys = Keys::new(report, keys, place, "[[service.backend]]", &BACKEND_KEYS);
+
+        let name = keys.need(report, "name", "\"web1\"", |value| {
+            let name = rules::name(value.text()?)?;
+            roster.backend_name(self.index, &name)?;
+            Ok(name)
+        });
+        let address = keys.need(report, "address", "\"10.0.0.11\"", |value| {
+            let address = rules::backend_address(rules::address(value.text()?)?)?;
+            roster.backend_address(address)?;
+            Ok(address)
+        });
+        let port = self.backend_port(report, &keys);
+        let weight = keys.or(report, "weight", 1, |value| {
+            let weight = rules::weight(value.integer()?)?;
+            if let Some(scheduler) = self.scheduler {
+                rules::weight_fits(scheduler, weight)?;
+            }
+            Ok(weight)
+        });
+        let admin = keys.or(report, "state", AdminState::Enabled, |value| {
+            rules::choice("state", value.text()?, &AdminState::ALL)
+        });
+
+        let facts = self.facts();
+        let endpoint = address.zip(port);
+        if let Some(endpoint) = endpoint {
+            let free = roster.backend_endpoint(facts, endpoint);
+            report.keep(&keys.span("address"), free);
+        }
+        roster.record_backend(facts, name.as_deref(), endpoint, Some(line));
+        Some(Backend {
+            name: name?,
+            address: address?,
+            port: port?,
+            weight: weight?,
+            admin: admin?,
+        })
+    }
+
+    fn backend_port(&self, report: &mut Report<'_>, keys: &Keys<'_>) -> Option<u16> {
+        let own = keys.maybe(report, "port", |value| {
+            let own = rules::port(value.integer()?)?;
+            if let (Some(forward), Some(port)) = (self.forward, self.port) {
+                rules::backend_port(forward, port, Some(own))?;
+            }
+            Ok(own)
+        })?;
+        own.or(self.port)
+    }
+
+    /// What the rules about backends go by. What could not be read is taken for
+    /// what refuses least, as its own error has been noted.
+    fn facts(&self) -> ServiceFacts<'_> {
+        ServiceFacts {
+            index: self.index,
+            name: self.name.as_deref().unwrap_or("?"),
+            protocol: self.protocol.unwrap_or(Protocol::Tcp),
+            forward: self.forward.unwrap_or(Forward::Dsr),
+        }
+    }
+}

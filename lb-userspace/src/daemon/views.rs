@@ -1,0 +1,222 @@
+//! What the API shows, made of what the manager knows.
+
+use std::{collections::HashMap, net::SocketAddrV4, time::SystemTime};
+
+use lb_common::abi::BackendState;
+
+use super::{
+    aims::{self, Ways},
+    ports::Ports,
+};
+use crate::{
+    api::types::{
+        BackendStats, BackendView, Counters as Counted, DataState, HealthState, HealthView,
+        InterfaceView, LinkView, ServiceStats, ServiceView, Stats,
+    },
+    config::model::{Backend, Config, Service},
+    datapath::{Counters, DatapathError},
+    health::{Health, TargetId},
+    net::NetState,
+    plan::Model,
+};
+
+/// What is known of a backend's health.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) health: Health,
+    pub(super) reason: Option<String>,
+    pub(super) since: SystemTime,
+}
+
+/// What views are made of.
+pub(super) struct Scene<'a> {
+    pub(super) config: &'a Config,
+    pub(super) health: &'a HashMap<TargetId, Known>,
+    pub(super) ways: &'a Ways,
+    pub(super) model: &'a Model,
+    pub(super) net: &'a NetState,
+    pub(super) ports: &'a Ports,
+    pub(super) counters: &'a Counters,
+}
+
+impl Scene<'_> {
+    pub(super) fn interfaces(&self) -> Vec<InterfaceView> {
+        let view = |name: &String| InterfaceView {
+            name: name.clone(),
+            mode: self.ports.mode(name),
+            state: match self.net.link_by_name(name) {
+                None => "gone",
+                Some(link) if !link.up => "down",
+                Some(link) if !link.carrier => "no carrier",
+                Some(_) => "up",
+            }
+            .into(),
+        };
+        self.config.node.interfaces.iter().map(view).collect()
+    }
+
+    pub(super) fn services(&self) -> Result<Vec<ServiceView>, DatapathError> {
+        self.config
+            .services
+            .iter()
+            .map(|service| self.service(service))
+            .collect()
+    }
+
+    pub(super) fn stats(&self) -> Result<Stats, DatapathError> {
+        let verdicts = self.counters.verdicts()?;
+        let stats = |service: &Service| {
+            let named = |backend: &Backend| {
+                let counters = self.counted(service, backend)?;
+                Ok(BackendStats {
+                    name: backend.name.clone(),
+                    counters,
+                })
+            };
+            let backends = service
+                .backends
+                .iter()
+                .map(named)
+                .collect::<Result<Vec<_>, DatapathError>>()?;
+            let counters = sum(backends.iter().map(|backend| &backend.counters));
+            Ok(ServiceStats {
+                name: service.name.clone(),
+                counters,
+                backends,
+            })
+        };
+        Ok(Stats {
+            verdicts: verdicts
+                .into_iter()
+                .map(|(v, n)| (v.label().to_owned(), n))
+                .collect(),
+            services: self
+                .config
+                .services
+                .iter()
+                .map(stats)
+                .collect::<Result<Vec<_>, DatapathError>>()?,
+        })
+    }
+
+    fn service(&self, service: &Service) -> Result<ServiceView, DatapathError> {
+        let views = service
+            .backends
+            .iter()
+            .map(|backend| self.backend(service, backend));
+        let backends = views.collect::<Result<Vec<_>, _>>()?;
+        Ok(ServiceView {
+            name: service.name.clone(),
+            vip: service.vip,
+            port: service.port,
+            protocol: service.protocol,
+            scheduler: service.scheduler,
+            forward: service.forward,
+            counters: sum(backends.iter().map(|backend| &backend.counters)),
+            backends,
+        })
+    }
+
+    fn backend(&self, service: &Service, backend: &Backend) -> Result<BackendView, DatapathError> {
+        let id = aims::id(service, backend);
+        let record = self
+            .number(service, backend)
+            .and_then(|number| self.model.records.get(&number));
+        let state = record.map_or(BackendState::Down, |r| BackendState::from_byte(r.state));
+        Ok(BackendView {
+            name: backend.name.clone(),
+            address: backend.address,
+            port: backend.port,
+            weight: backend.weight,
+            admin: backend.admin.into(),
+            health: self.health(&id),
+            link: self.link(&id),
+            state: match state {
+                BackendState::Active => DataState::Active,
+                BackendState::Draining => DataState::Draining,
+                BackendState::Down | BackendState::Free => DataState::Down,
+            },
+            counters: self.counted(service, backend)?,
+        })
+    }
+
+    fn health(&self, id: &TargetId) -> HealthView {
+        let Some(known) = self.health.get(id) else {
+            return HealthView {
+                state: HealthState::Unchecked,
+                reason: None,
+                since: None,
+            };
+        };
+        HealthView {
+            state: match known.health {
+                Health::Checking => HealthState::Checking,
+                Health::Healthy => HealthState::Healthy,
+                Health::Failed => HealthState::Failed,
+            },
+            reason: known.reason.clone(),
+            since: Some(unix_seconds(known.since)),
+        }
+    }
+
+    fn link(&self, id: &TargetId) -> LinkView {
+        match self.ways.get(id) {
+            Some(Ok(hop)) => LinkView::Resolved {
+                mac: hop
+                    .destination_mac
+                    .map(|byte| format!("{byte:02x}"))
+                    .join(":"),
+                interface: self
+                    .net
+                    .link(hop.ifindex)
+                    .map_or_else(String::new, |l| l.name.clone()),
+            },
+            Some(Err(reason)) => LinkView::Unresolved {
+                reason: reason.clone(),
+            },
+            None => LinkView::Unresolved {
+                reason: "not looked for yet".into(),
+            },
+        }
+    }
+
+    fn counted(&self, service: &Service, backend: &Backend) -> Result<Counted, DatapathError> {
+        let Some(number) = self.number(service, backend) else {
+            return Ok(Counted::default());
+        };
+        let counters = self.counters.backend(number)?;
+        Ok(Counted {
+            packets: counters.packets_in,
+            bytes: counters.bytes_in,
+            packets_out: counters.packets_out,
+            bytes_out: counters.bytes_out,
+            connections: counters.connections,
+        })
+    }
+
+    fn number(&self, service: &Service, backend: &Backend) -> Option<u16> {
+        let std::net::IpAddr::V4(address) = backend.address else {
+            return None;
+        };
+        let id = (
+            aims::key(service)?,
+            SocketAddrV4::new(address, backend.port),
+        );
+        self.model.backends.get(&id).copied()
+    }
+}
+
+fn sum<'a>(counters: impl Iterator<Item = &'a Counted>) -> Counted {
+    counters.fold(Counted::default(), |sum, one| Counted {
+        packets: sum.packets + one.packets,
+        bytes: sum.bytes + one.bytes,
+        packets_out: sum.packets_out + one.packets_out,
+        bytes_out: sum.bytes_out + one.bytes_out,
+        connections: sum.connections + one.connections,
+    })
+}
+
+pub(super) fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

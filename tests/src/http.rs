@@ -1,0 +1,129 @@
+//! As much HTTP/1.1 as a client that counts needs.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// The header in which a web server of the lab tells its name.
+pub const SERVED_BY: &str = "X-Served-By";
+/// No single header line of ours is longer, in bytes.
+const MAX_LINE: u64 = 4096;
+
+/// Whether the connection is to be used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// The server closes it after the answer.
+    Close,
+    /// It stays open.
+    Keep,
+}
+
+/// The head of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The status, such as 200.
+    pub status: u16,
+    /// The server's name, from [`SERVED_BY`].
+    pub server: String,
+    /// Length of the body in bytes.
+    pub length: u64,
+}
+
+/// A client's end of one connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+    peer: SocketAddr,
+}
+
+impl Connection {
+    /// Connects; `patience` also bounds each later read and write.
+    pub fn open(peer: SocketAddr, patience: Duration) -> Result<Self> {
+        let stream = TcpStream::connect_timeout(&peer, patience).context("connect")?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream: BufReader::new(stream),
+            peer,
+        })
+    }
+
+    /// Sends `GET path` and reads the head of the answer, which must be a 200.
+    pub fn get(&mut self, path: &str, after: After) -> Result<Head> {
+        let then = match after {
+            After::Close => "close",
+            After::Keep => "keep-alive",
+        };
+        let peer = self.peer;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {peer}\r\nConnection: {then}\r\n\r\n");
+        self.stream
+            .get_mut()
+            .write_all(request.as_bytes())
+            .context("send")?;
+        let head = self.head()?;
+        ensure!(head.status == 200, "status {}", head.status);
+        Ok(head)
+    }
+
+    fn head(&mut self) -> Result<Head> {
+        let first = self.line()?;
+        let status = first
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .with_context(|| format!("not an HTTP status line: {first:?}"))?;
+        let (mut server, mut length) = (String::new(), 0);
+        loop {
+            let line = self.line()?;
+            let Some((name, value)) = line.split_once(':') else {
+                ensure!(line.is_empty(), "not an HTTP header: {line:?}");
+                break;
+            };
+            if name.eq_ignore_ascii_case(SERVED_BY) {
+                value.trim().clone_into(&mut server);
+            } else if name.eq_ignore_ascii_case("Content-Length") {
+                length = value.trim().parse().context("Content-Length")?;
+            }
+        }
+        Ok(Head {
+            status,
+            server,
+            length,
+        })
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        let mut limited = (&mut self.stream).take(MAX_LINE);
+        if limited.read_line(&mut line).context("read")? == 0 {
+            bail!("closed before the answer");
+        }
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// Reads the next bytes of a body into `buffer`; 0 means that the server closed.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        self.stream.read(buffer).context("read")
+    }
+
+    /// Reads a whole body that is of no interest.
+    pub fn skip(&mut self, length: u64) -> Result<()> {
+        let got = std::io::copy(&mut (&mut self.stream).take(length), &mut std::io::sink())
+            .context("read")?;
+        ensure!(got == length, "closed after {got} of {length} bytes");
+        Ok(())
+    }
+}
+
+/// One request on a connection of its own; returns the name of the server.
+pub fn get(peer: SocketAddr, path: &str, patience: Duration) -> Result<String> {
+    let mut connection = Connection::open(peer, patience)?;
+    let head = connection.get(path, After::Close)?;
+    connection.skip(head.length)?;
+    Ok(head.server)
+}

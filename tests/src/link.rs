@@ -1,0 +1,59 @@
+//! Cables and switches.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+
+use crate::netns::{Namespace, run};
+
+/// One end of a cable.
+#[derive(Debug, Clone, Copy)]
+pub struct End<'a> {
+    /// The host that it is plugged into.
+    pub host: &'a Namespace,
+    /// The interface's name there, at most 15 bytes.
+    pub device: &'a str,
+}
+
+/// Lays a cable (a veth pair) between two hosts, both ends up.
+///
+/// All transmit offloads are off on both ends: over veth a frame with an
+/// offloaded checksum or segmentation is never finished by hardware, and an XDP
+/// program would forward it as it is. GRO is off so that frames keep their size.
+pub fn cable(a: End<'_>, b: End<'_>) -> Result<()> {
+    a.host.ip(&format!(
+        "link add {} type veth peer name {} netns {}",
+        a.device,
+        b.device,
+        b.host.name()
+    ))?;
+    for end in [a, b] {
+        let mut ethtool = end.host.command("ethtool")?;
+        ethtool.args(["-K", end.device]);
+        for feature in ["tx", "tso", "gso", "gro"] {
+            ethtool.args([feature, "off"]);
+        }
+        run(&mut ethtool)?;
+        end.host.ip(&format!("link set {} up", end.device))?;
+    }
+    Ok(())
+}
+
+/// Gives an interface a MAC address that tells whose it is (`02:00` and the
+/// address's four bytes), and the address.
+pub fn address(end: End<'_>, address: Ipv4Addr, prefix: u8) -> Result<()> {
+    let [a, b, c, d] = address.octets();
+    let device = end.device;
+    end.host.ip(&format!(
+        "link set {device} address 02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}\n\
+         addr add {address}/{prefix} dev {device}"
+    ))
+}
+
+/// Adds a switch (a bridge) named `device` to `host`.
+pub fn switch(host: &Namespace, device: &str) -> Result<()> {
+    host.ip(&format!(
+        "link add {device} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n\
+         link set {device} up"
+    ))
+}

@@ -1,0 +1,114 @@
+//! XDP programs of a few instructions, for which the harness needs no BPF toolchain.
+//!
+//! A frame that an XDP program transmits or redirects out of a veth interface
+//! vanishes unless the other end runs an XDP program too: that is what [`PASS`]
+//! is for.
+
+use std::{
+    ffi::c_long,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+};
+
+use anyhow::{Context, Result};
+use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
+
+use crate::link::End;
+
+/// `BPF_PROG_LOAD` and `BPF_LINK_CREATE` of `enum bpf_cmd`.
+const PROG_LOAD: c_long = 5;
+const LINK_CREATE: c_long = 28;
+/// `BPF_PROG_TYPE_XDP` of `enum bpf_prog_type`.
+const PROG_TYPE_XDP: u32 = 6;
+/// `BPF_XDP` of `enum bpf_attach_type`.
+const ATTACH_XDP: u32 = 37;
+/// `XDP_FLAGS_DRV_MODE`: in the driver, or not at all.
+const FLAG_DRIVER: u32 = 1 << 2;
+/// The program that lets every frame pass: `r0 = XDP_PASS; exit`.
+pub const PASS: [u64; 2] = [instruction(0xb7, 0, 0, 0, 2), instruction(0x95, 0, 0, 0, 0)];
+
+/// One `struct bpf_insn`: operation, destination and source register, offset and
+/// immediate value.
+pub const fn instruction(operation: u8, to: u8, from: u8, offset: i16, value: i32) -> u64 {
+    operation as u64
+        | (to as u64) << 8
+        | (from as u64) << 12
+        | (offset.cast_unsigned() as u64) << 16
+        | (value.cast_unsigned() as u64) << 32
+}
+
+/// The start of `union bpf_attr` as `BPF_PROG_LOAD` reads it.
+#[repr(C)]
+struct ProgLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+}
+
+/// The start of `union bpf_attr` as `BPF_LINK_CREATE` reads it.
+#[repr(C)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// An interface with a program on it, until this is dropped.
+#[derive(Debug)]
+pub struct Attached {
+    _link: OwnedFd,
+}
+
+impl Attached {
+    /// Puts a program on an interface, in the driver.
+    pub fn new(end: End<'_>, program: &[u64]) -> Result<Self> {
+        let program = ProgLoad {
+            prog_type: PROG_TYPE_XDP,
+            insn_cnt: u32::try_from(program.len())?,
+            insns: program.as_ptr() as u64,
+            license: c"GPL".as_ptr() as u64,
+        };
+        // SAFETY: `ProgLoad` is the prefix of bpf_attr that BPF_PROG_LOAD reads,
+        // and both of its pointers are to what outlives the call.
+        let program = unsafe { bpf(PROG_LOAD, &program) }.context("cannot load a program")?;
+        // Interface numbers are per namespace, and the link is made in ours.
+        end.host.run(|| {
+            let probe = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+            let link = LinkCreate {
+                prog_fd: u32::try_from(program.as_raw_fd())?,
+                target_ifindex: name_to_index(&probe, end.device)?,
+                attach_type: ATTACH_XDP,
+                flags: FLAG_DRIVER,
+            };
+            // SAFETY: `LinkCreate` is the prefix of bpf_attr that
+            // BPF_LINK_CREATE reads, and holds no pointer.
+            let link = unsafe { bpf(LINK_CREATE, &link) }
+                .with_context(|| format!("cannot attach a program to {}", end.device))?;
+            Ok(Self { _link: link })
+        })
+    }
+}
+
+/// bpf(2), for the commands that return a file descriptor.
+///
+/// # Safety
+/// `T` must be laid out as the command reads `union bpf_attr`, and each pointer
+/// in it must be valid for what the command does with it.
+unsafe fn bpf<T>(command: c_long, attributes: &T) -> std::io::Result<OwnedFd> {
+    // SAFETY: the pointer and the size are those of one live value; the kernel
+    // takes what is beyond the size for zeroes.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_ref(attributes),
+            size_of::<T>(),
+        )
+    };
+    match i32::try_from(result) {
+        // SAFETY: the kernel has just made this descriptor for us alone.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,92 @@
+//! Starting, stopping, and being refused.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Result;
+use flowgate_tests::{
+    client, counters,
+    lab::Mode,
+    process::{Process, how},
+    stage::Stage,
+};
+use rustix::process::Signal;
+
+#[test]
+fn ctrl_c_stops_the_daemon_and_leaves_forwarding_in_place() -> Result<()> {
+    Stage::test_each_mode(|stage| {
+        let status = stage.flowgate.stop(Signal::INT)?;
+        assert!(status.success(), "{}", how(status));
+        let report = client::requests(&stage.lab.client, stage.lab.vip(), 50)?;
+        assert_eq!(report.failed(), 0, "{:?}", report.reasons());
+        stage.flowgate.start(&stage.lab.lb)
+    })
+}
+
+#[test]
+fn counters_survive_the_daemon() -> Result<()> {
+    Stage::test(Mode::Dsr, |stage| {
+        client::requests(&stage.lab.client, stage.lab.vip(), 20)?;
+        stage.flowgate.kill()?;
+        client::requests(&stage.lab.client, stage.lab.vip(), 20)?;
+        stage.flowgate.start(&stage.lab.lb)?;
+        let counted = counters::of_backends(&stage.flowgate, "web")?;
+        let connections: u64 = counted.values().map(|traffic| traffic.connections).sum();
+        assert_eq!(connections, 40);
+        Ok(())
+    })
+}
+
+#[test]
+fn after_unload_nobody_holds_the_vip() -> Result<()> {
+    Stage::test_each_mode(|stage| {
+        stage.flowgate.stop(Signal::TERM)?;
+        stage.flowgate.unload(&stage.lab.lb)?;
+        assert!(!stage.flowgate.pin_dir().exists());
+        let report = client::requests(&stage.lab.client, stage.lab.vip(), 4)?;
+        assert_eq!(report.failed(), 4);
+        // And it can be had again.
+        stage.flowgate.start(&stage.lab.lb)?;
+        let report = client::requests(&stage.lab.client, stage.lab.vip(), 4)?;
+        assert_eq!(report.failed(), 0, "{:?}", report.reasons());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_second_daemon_on_an_interface_is_refused_and_changes_nothing() -> Result<()> {
+    Stage::test(Mode::Dsr, |stage| {
+        let run_dir = stage.lab.scratch().join("second");
+        let pin_dir = stage.flowgate.pin_dir().with_extension("second");
+        refused(stage, &run_dir, &pin_dir, "front")?;
+        let report = client::requests(&stage.lab.client, stage.lab.vip(), 50)?;
+        assert_eq!(report.failed(), 0, "{:?}", report.reasons());
+        stage.flowgate.said(&["status"]).map(drop)
+    })
+}
+
+#[test]
+fn a_missing_interface_is_named() -> Result<()> {
+    Stage::test(Mode::Dsr, |stage| {
+        let path = stage.flowgate.configuration();
+        let text = std::fs::read_to_string(path)?;
+        std::fs::write(path, text.replace("\"front\"", "\"nosuch0\""))?;
+        let run_dir = stage.lab.scratch().join("second");
+        let pin_dir = stage.flowgate.pin_dir().with_extension("second");
+        refused(stage, &run_dir, &pin_dir, "nosuch0")
+    })
+}
+
+/// Runs another daemon, which must end by itself with an error that says `names`.
+fn refused(stage: &Stage, run_dir: &Path, pin_dir: &Path, names: &str) -> Result<()> {
+    let command = stage
+        .flowgate
+        .run_command(&stage.lab.lb, run_dir, pin_dir)?;
+    let log = stage.lab.scratch().join("refused.log");
+    let mut daemon = Process::start("the refused daemon", command, &log, Signal::KILL)?;
+    let status = daemon.wait(Duration::from_secs(10))?;
+    let said = daemon.log();
+    assert!(!status.success(), "it was not refused: {said}");
+    assert!(said.contains(names) && !said.contains("panicked"), "{said}");
+    assert!(!pin_dir.exists(), "{} is left", pin_dir.display());
+    Ok(())
+}
