@@ -268,7 +268,7 @@ port = {port}
 protocol = "tcp"
 scheduler = "{scheduler}"
 forward = "{forward}"
-health = {{ kind = "http", path = "/healthz", interval = "{interval}ms", timeout = "{timeout}ms", fall = {times}, rise = {times}, jitter = {jitter} }}
+health = {{ kind = "http", path = "/healthz", interval = "{interval}ms", timeout = "{timeout}ms", fall = {times}, rise = {times}, jitter = "{jitter}%" }}
 "#,
             vip = lab.vip().ip(),
             forward = lab.mode.name(),
