@@ -38,6 +38,18 @@ impl Delta {
         !fold(self.0 + (!checksum) as u64)
     }
 
+    /// [`Delta::apply`], with all ones for a computed 0. They are the same number in
+    /// one's complement, so receivers take either; but under a message that is all
+    /// zeros only all ones adds up, and the update can't tell which case it is.
+    #[must_use]
+    #[inline(always)]
+    pub const fn apply_nonzero(self, checksum: u16) -> u16 {
+        match self.apply(checksum) {
+            0 => 0xffff,
+            updated => updated,
+        }
+    }
+
     /// [`Delta::apply`] for UDP over IPv4: 0 says that there is no checksum and
     /// stays, and a computed 0 is sent as all ones (RFC 768).
     #[must_use]
@@ -46,10 +58,7 @@ impl Delta {
         if checksum == 0 {
             return 0;
         }
-        match self.apply(checksum) {
-            0 => 0xffff,
-            updated => updated,
-        }
+        self.apply_nonzero(checksum)
     }
 }
 
@@ -102,6 +111,16 @@ mod tests {
     #[test]
     fn a_udp_checksum_that_becomes_zero_is_sent_as_ones() {
         assert_eq!(Delta::new().word(0x5555, 0x3285).apply_udp(0xdd2f), 0xffff);
+    }
+
+    #[test]
+    fn a_message_that_becomes_all_zeros_still_adds_up() {
+        // An echo request of id 0, number 0 and zeros: type and code 0800 become 0000.
+        let before = checksum(&[0x0800, 0, 0, 0]);
+        assert_eq!(
+            Delta::new().word(0x0800, 0).apply_nonzero(before),
+            checksum(&[0; 4])
+        );
     }
 
     proptest! {

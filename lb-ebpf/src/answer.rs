@@ -76,7 +76,8 @@ pub fn echo(frame: Window<UDP_LEN>) -> Outcome {
     let request = frame.load::<u16, { at::ICMP_TYPE }>();
     frame.store::<u16, { at::ICMP_TYPE }>(0);
     let checksum = frame.load::<u16, { at::ICMP_CHECKSUM }>();
-    frame.store::<u16, { at::ICMP_CHECKSUM }>(Delta::new().word(request, 0).apply(checksum));
+    let updated = Delta::new().word(request, 0).apply_nonzero(checksum);
+    frame.store::<u16, { at::ICMP_CHECKSUM }>(updated);
     Outcome::back(Verdict::AnswerEcho)
 }
 

@@ -10,7 +10,8 @@ use crate::{maps, node};
 /// A flow's place in memory, and what it held when it was read.
 #[derive(Clone, Copy)]
 pub struct Slot {
-    at: *mut u64,
+    /// The place.
+    pub at: *mut u64,
     /// What it held.
     pub entry: Entry,
 }

@@ -79,8 +79,25 @@ enum ReconcileError {
 }
 
 impl Manager {
-    /// Takes over what a daemon before left, or begins anew, and attaches.
+    /// Takes over what a daemon before left, or begins anew, and attaches. A beginning
+    /// that fails leaves nothing behind.
     pub(super) async fn start(args: &RunArgs, config: Config) -> anyhow::Result<Self> {
+        let (watcher, net_changes) = Watcher::start().await?;
+        Ports::check(&config.node.interfaces, &net_changes.borrow())?;
+        let is_new = !args.pin_dir.exists();
+        let started = Self::take_over(args, config, watcher, net_changes).await;
+        if started.is_err() && is_new {
+            Pins::remove(&args.pin_dir)?;
+        }
+        started
+    }
+
+    async fn take_over(
+        args: &RunArgs,
+        config: Config,
+        watcher: Watcher,
+        net_changes: watch::Receiver<Arc<NetState>>,
+    ) -> anyhow::Result<Self> {
         let pins = Pins::create(&args.pin_dir)?;
         let max_flows = config.node.max_flows;
         let identity = match pins.identity()? {
@@ -90,7 +107,6 @@ impl Manager {
             }
             None => object::new_identity(max_flows).context("making the flow table's keys")?,
         };
-        let (watcher, net_changes) = Watcher::start().await?;
         let net = Arc::clone(&net_changes.borrow());
         let constants = Constants {
             identity,

@@ -52,6 +52,18 @@ impl Ports {
             .mode
     }
 
+    /// Whether all interfaces are there.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::NoInterface`] names the first that isn't.
+    pub(super) fn check(names: &[String], net: &NetState) -> Result<(), DatapathError> {
+        match names.iter().find(|name| net.link_by_name(name).is_none()) {
+            Some(name) => Err(DatapathError::NoInterface { name: name.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// Attaches to the interfaces named, detaches from those that were and no longer are.
     ///
     /// # Errors
@@ -63,11 +75,7 @@ impl Ports {
         net: &NetState,
         tables: &mut Tables,
     ) -> Result<(), DatapathError> {
-        for name in names {
-            if net.link_by_name(name).is_none() {
-                return Err(DatapathError::NoInterface { name: name.clone() });
-            }
-        }
+        Self::check(names, net)?;
         for name in names {
             if !self
                 .ports

@@ -1,0 +1,89 @@
+//! What `cargo xtask bench` runs in the kernel: the product's pipeline and what it is
+//! measured against.
+#![no_std]
+#![cfg_attr(target_arch = "bpf", no_main)]
+#![allow(
+    missing_docs,
+    reason = "the macro adds a symbol of its own without docs"
+)]
+
+mod lru;
+mod prologue;
+mod traffic;
+
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_ABORTED, XDP_TX},
+    macros::xdp,
+    programs::XdpContext,
+};
+use lb_ebpf::{
+    flow::{Flows, Table},
+    maps, node,
+    packet::Packet,
+    pipeline, transmit,
+};
+
+/// The least that a program which sends packets back can do.
+#[xdp]
+pub fn swap(context: XdpContext) -> u32 {
+    let Some(frame) = Packet::of(&context).window::<14>() else {
+        return XDP_ABORTED;
+    };
+    let (low, high) = (frame.load::<u32, 0>(), frame.load::<u16, 4>());
+    frame.store::<u32, 0>(frame.load::<u32, 6>());
+    frame.store::<u16, 4>(frame.load::<u16, 10>());
+    frame.store::<u32, 6>(low);
+    frame.store::<u16, 10>(high);
+    XDP_TX
+}
+
+/// What the two below do before a packet's way begins: to be subtracted.
+#[xdp]
+pub fn prologue(context: XdpContext) -> u32 {
+    match prologue::write(&Packet::of(&context)) {
+        Some(()) => XDP_TX,
+        None => XDP_ABORTED,
+    }
+}
+
+/// The product.
+#[xdp]
+pub fn table(context: XdpContext) -> u32 {
+    way::<Table>(&context)
+}
+
+/// The product with another flow table.
+#[xdp]
+pub fn lru(context: XdpContext) -> u32 {
+    way::<lru::Lru>(&context)
+}
+
+/// A packet is written, then goes the way that it goes in the product's `main.rs`.
+#[inline(always)]
+fn way<F: Flows>(context: &XdpContext) -> u32 {
+    let packet = Packet::of(context);
+    if prologue::write(&packet).is_none() {
+        return XDP_ABORTED;
+    }
+    let outcome = pipeline::run::<F>(&packet);
+    maps::count(outcome.verdict);
+    node::sample(context, &outcome);
+    transmit::action(&outcome)
+}
+
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[cfg(not(target_arch = "bpf"))]
+extern crate std;
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

@@ -1,0 +1,23 @@
+//! The XDP program by `BPF_PROG_TEST_RUN`: real object, real maps, real kernel; one
+//! packet in, verdict and packet out. Needs root.
+//!
+//! What is expected is built by etherparse, which computes every checksum from
+//! scratch, and by [`spec`], a plain reading of the specification. None of it uses
+//! the code under test.
+
+mod diff;
+mod frame;
+mod random;
+mod rig;
+mod row;
+mod site;
+
+mod arp;
+mod drops;
+mod dsr;
+mod echo;
+mod nat_forward;
+mod nat_return;
+mod pass;
+
+mod coverage;

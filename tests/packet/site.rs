@@ -1,0 +1,230 @@
+//! The load balancer that the fixture tables run on: VIPs, services, servers, routes.
+
+use lb_common::{
+    abi::{Backend, BackendState, Endpoint, Forward, Hop, Mac, NO_DEADLINE, Route, Wheel, ipv4},
+    wheel::Index,
+};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::{frame::Socket, rig::Rig};
+
+/// Our interface, and its number: none that exists, for nothing is attached to it.
+pub const OWN: Mac = [2, 0, 0, 0, 0, 1];
+pub const IFINDEX: u32 = 7_000_001;
+/// Another interface of ours: loopback, since every namespace has one.
+pub const OTHER: Mac = [2, 0, 0, 0, 0, 2];
+pub const OTHER_IFINDEX: u32 = 1;
+pub const OTHER_SLOT: u32 = 5;
+/// A place in the device map where no interface is.
+const GONE_SLOT: u32 = 6;
+pub const BROADCAST: Mac = [0xff; 6];
+pub const CLIENT_MAC: Mac = [2, 0, 0, 0, 0xc, 1];
+pub const ROUTER_MAC: Mac = [2, 0, 0, 0, 0xe, 1];
+pub const FAR_ROUTER_MAC: Mac = [2, 0, 0, 0, 0xe, 2];
+
+/// A VIP that is held without a deadline.
+pub const VIP: [u8; 4] = [203, 0, 113, 10];
+/// A VIP whose lease has run out.
+pub const EXPIRED: [u8; 4] = [203, 0, 113, 11];
+/// A VIP whose lease runs for an hour.
+pub const LEASED: [u8; 4] = [203, 0, 113, 12];
+/// None of our VIPs.
+pub const NOT_VIP: [u8; 4] = [203, 0, 113, 200];
+
+/// A client behind the router, one behind the other interface's router, one on the
+/// link, one on the link whose MAC nobody knows, and one without a route.
+pub const CLIENT: [u8; 4] = [198, 51, 100, 7];
+pub const FAR_CLIENT: [u8; 4] = [198, 51, 100, 200];
+pub const NEIGHBOUR: [u8; 4] = [192, 0, 2, 7];
+pub const SILENT_NEIGHBOUR: [u8; 4] = [192, 0, 2, 8];
+pub const UNROUTED: [u8; 4] = [100, 64, 0, 1];
+
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+/// The port of every `nat` server.
+pub const SERVER_PORT: u16 = 8_080;
+
+/// Every backend number that the site uses, and 0, which nothing may count on.
+pub const BACKENDS: [u16; 17] = [0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 14, 21, 22, 23, 24, 31];
+/// Four services share this server.
+pub const SHARED_SERVER: Socket = ([10, 0, 0, 21], SERVER_PORT);
+
+/// Where a backend is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Egress {
+    Same,
+    Other,
+    Gone,
+}
+
+impl Egress {
+    fn interface(self) -> (u32, u32, Mac) {
+        match self {
+            Egress::Same => (IFINDEX, 0, OWN),
+            Egress::Other => (OTHER_IFINDEX, OTHER_SLOT, OTHER),
+            Egress::Gone => (OTHER_IFINDEX, GONE_SLOT, OTHER),
+        }
+    }
+}
+
+/// A backend's MAC address.
+pub fn mac_of(backend: u16) -> Mac {
+    let [high, low] = backend.to_be_bytes();
+    [2, 0, 0, 1, high, low]
+}
+
+/// A `nat` backend's own address and port.
+pub fn server_of(backend: u16) -> Socket {
+    let [high, low] = backend.to_be_bytes();
+    ([10, 0, high, low], SERVER_PORT)
+}
+
+/// A `dsr` backend's record.
+pub fn dsr(number: u16, port: u16, protocol: u8, egress: Egress) -> Backend {
+    let (ifindex, slot, source) = egress.interface();
+    Backend {
+        address: ipv4(server_of(number).0),
+        vip: ipv4(VIP),
+        port: port.to_be(),
+        vip_port: port.to_be(),
+        ifindex,
+        egress: slot,
+        destination: mac_of(number),
+        source,
+        state: BackendState::Active as u8,
+        forward: Forward::Dsr as u8,
+        protocol,
+        ..Backend::FREE
+    }
+}
+
+/// A `nat` backend's record.
+pub fn nat(number: u16, vip_port: u16, protocol: u8, egress: Egress) -> Backend {
+    Backend {
+        port: SERVER_PORT.to_be(),
+        vip_port: vip_port.to_be(),
+        forward: Forward::Nat as u8,
+        ..dsr(number, vip_port, protocol, egress)
+    }
+}
+
+/// Nanoseconds of the clock that leases run by.
+pub fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// A program with the whole site.
+pub fn rig() -> Rig {
+    let mut rig = Rig::new(1_024);
+    rig.endpoint(&Endpoint::vip(ipv4(VIP), NO_DEADLINE));
+    rig.endpoint(&Endpoint::vip(ipv4(EXPIRED), monotonic_ns()));
+    let hour = 3_600_000_000_000;
+    rig.endpoint(&Endpoint::vip(ipv4(LEASED), monotonic_ns() + hour));
+    direct(&mut rig);
+    translated(&mut rig);
+    broken(&mut rig);
+    routes(&mut rig);
+    rig
+}
+
+fn direct(rig: &mut Rig) {
+    for (number, port, protocol, egress) in [
+        (1, 80, TCP, Egress::Same),
+        (2, 81, TCP, Egress::Other),
+        (3, 82, TCP, Egress::Gone),
+        (4, 80, UDP, Egress::Same),
+        (5, 81, UDP, Egress::Other),
+    ] {
+        rig.backend(number, &dsr(number, port, protocol, egress));
+        rig.service(port, protocol, Index::Counter, &[number]);
+    }
+    // One with two backends, for one of them to fail.
+    for number in [6, 7] {
+        rig.backend(number, &dsr(number, 84, TCP, Egress::Same));
+    }
+    rig.service(84, TCP, Index::Counter, &[6, 7]);
+    rig.service(99, TCP, Index::Counter, &[]);
+    rig.service(99, UDP, Index::Hash, &[]);
+}
+
+fn translated(rig: &mut Rig) {
+    for (number, port, protocol, egress) in [
+        (11, 90, TCP, Egress::Same),
+        (12, 91, TCP, Egress::Other),
+        (13, 90, UDP, Egress::Same),
+        (14, 91, UDP, Egress::Other),
+    ] {
+        let (address, server_port) = server_of(number);
+        rig.backend(number, &nat(number, port, protocol, egress));
+        rig.service(port, protocol, Index::Counter, &[number]);
+        let port = server_port.to_be();
+        rig.endpoint(&Endpoint::server(ipv4(address), port, protocol, number));
+    }
+    let (address, port) = SHARED_SERVER;
+    for (number, vip_port, sharing) in [(21, 93, 22), (22, 94, 23), (23, 95, 24), (24, 96, 0)] {
+        let backend = Backend {
+            address: ipv4(address),
+            sharing,
+            ..nat(number, vip_port, TCP, Egress::Same)
+        };
+        rig.backend(number, &backend);
+        rig.service(vip_port, TCP, Index::Counter, &[number]);
+    }
+    rig.endpoint(&Endpoint::server(ipv4(address), port.to_be(), TCP, 21));
+}
+
+/// What no userspace should ever write.
+fn broken(rig: &mut Rig) {
+    rig.service(100, TCP, Index::Counter, &[0]);
+    let backend = Backend {
+        forward: 9,
+        ..dsr(31, 101, TCP, Egress::Same)
+    };
+    rig.backend(31, &backend);
+    rig.service(101, TCP, Index::Counter, &[31]);
+    rig.service(102, TCP, Index::Counter, &[1]);
+    let beyond = Endpoint {
+        wheel: Wheel {
+            chunk: 1 << 20,
+            length: 1,
+        },
+        ..rig.record(102, TCP)
+    };
+    rig.endpoint(&beyond);
+}
+
+/// A way to a next hop.
+pub fn hop(egress: Egress, destination: Mac) -> Hop {
+    let (ifindex, slot, source) = egress.interface();
+    Hop {
+        ifindex,
+        egress: slot,
+        destination,
+        source,
+        reserved: [0; 4],
+    }
+}
+
+fn routes(rig: &mut Rig) {
+    let route = |prefix: [u8; 4], bits: u32, kind, hop| Route {
+        prefix: u32::from_ne_bytes(prefix),
+        mask: (u32::MAX << (32 - bits)).to_be(),
+        kind,
+        reserved: 0,
+        hop,
+    };
+    let (near, far) = (
+        hop(Egress::Same, ROUTER_MAC),
+        hop(Egress::Other, FAR_ROUTER_MAC),
+    );
+    rig.tables.put_routes(&[
+        route([198, 51, 100, 128], 25, Route::VIA, far),
+        route([192, 0, 2, 0], 24, Route::ON_LINK, near),
+        route([198, 51, 100, 0], 24, Route::VIA, near),
+    ]);
+    let neighbour = u32::from_ne_bytes(NEIGHBOUR);
+    rig.tables
+        .put_neighbour(neighbour, Some(hop(Egress::Same, CLIENT_MAC)))
+        .expect("room");
+}

@@ -1,0 +1,188 @@
+//! The loaded programs, and what a run of one takes.
+
+use std::{collections::BTreeMap, fs, os::fd::AsRawFd as _};
+
+use anyhow::{Context, Result, bail};
+use aya::{
+    maps::{Array, Map, MapData, PerCpuArray, PerCpuValues},
+    programs::{TestRun as _, TestRunOptions},
+};
+use flowgate::datapath::{Constants, Object, counters::Counters, object::new_identity};
+use lb_common::{flow::BUCKET_SLOTS, verdict::Verdict};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::frame::{self, Frame, NODE_MAC};
+use crate::scenario::{FLOWS, Packets};
+use crate::site::{self, IFINDEX};
+use crate::traffic::{Dice, Traffic};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flowgate-bench.o"));
+
+/// What runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// Swaps the MAC addresses and sends the packet back.
+    Swap,
+    /// Writes the packet.
+    Prologue,
+    /// Writes the packet, then the product's pipeline.
+    Table,
+    /// Writes the packet, then the same with a kernel LRU hash.
+    Lru,
+}
+
+impl Program {
+    const ALL: [Program; 4] = [
+        Program::Swap,
+        Program::Prologue,
+        Program::Table,
+        Program::Lru,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Program::Swap => "swap",
+            Program::Prologue => "prologue",
+            Program::Table => "table",
+            Program::Lru => "lru",
+        }
+    }
+}
+
+/// Programs and maps, fresh for each scenario.
+pub struct Bed {
+    object: Object,
+    counters: Counters,
+    traffic: Array<MapData, Record<Traffic>>,
+    dice: PerCpuArray<MapData, Record<Dice>>,
+}
+
+/// A record as aya takes it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Record<T>(T);
+
+// SAFETY: integers only, and their sizes add up without padding.
+unsafe impl aya::Pod for Record<Traffic> {}
+// SAFETY: two u64.
+unsafe impl aya::Pod for Record<Dice> {}
+
+const _: () = assert!(size_of::<Traffic>() == 4 * 8 + 4 + 2 + 2 + 4 + 4 + 8);
+
+impl Bed {
+    /// Loads the programs and sets up what they balance.
+    pub fn new() -> Result<Self> {
+        let constants = Constants {
+            identity: new_identity(FLOWS).context("the kernel gives no random numbers")?,
+            ifindex: IFINDEX,
+            mac: NODE_MAC,
+            sample: 0,
+        };
+        let mut object = Object::load(OBJECT, &constants, None)?;
+        // Before maps are taken out of the object, which programs are loaded with.
+        for program in Program::ALL {
+            object.program(program.name())?;
+        }
+        site::set_up(&mut object)?;
+        let counters = Counters::open(&mut object);
+        let mut take = |name| object.ebpf.take_map(name).expect("the object has this map");
+        let kind = "the map has its kind by its declaration";
+        Ok(Bed {
+            counters,
+            traffic: take("TRAFFIC").try_into().expect(kind),
+            dice: take("DICE").try_into().expect(kind),
+            object,
+        })
+    }
+
+    /// Chooses the packets of the runs that follow.
+    pub fn set(&mut self, packets: &Packets) -> Result<()> {
+        let record = frame::traffic(
+            &packets.frame,
+            packets.clients,
+            packets.flows,
+            packets.to_client,
+        );
+        self.traffic
+            .set(0, Record(record), 0)
+            .context("choosing the packets")
+    }
+
+    /// Begins again with the first client.
+    pub fn first_client(&mut self) -> Result<()> {
+        let dice = Dice {
+            random: 0x9e37_79b9_7f4a_7c15,
+            next: 0,
+        };
+        let cpus = aya::util::nr_cpus().map_err(|(file, error)| {
+            anyhow::Error::new(error).context(format!("reading the number of CPUs from {file}"))
+        })?;
+        let values = PerCpuValues::try_from(vec![Record(dice); cpus])?;
+        self.dice
+            .set(0, values, 0)
+            .context("setting the first client")
+    }
+
+    /// Runs a program `repeat` times on frames of this length. What one run takes, in
+    /// nanoseconds of this thread's CPU time: others' turns on the CPU don't count.
+    pub fn run(&mut self, program: Program, frame: &Frame, repeat: u32) -> Result<f64> {
+        const XDP_ABORTED: u32 = 0;
+        let name = program.name();
+        let program = self.object.program(name)?;
+        let before = cpu_ns();
+        let result = program
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                repeat,
+                ..TestRunOptions::new()
+            })
+            .with_context(|| format!("running the program {name}"))?;
+        let took = cpu_ns() - before;
+        if result.return_value == XDP_ABORTED {
+            bail!("the program {name} aborted a packet");
+        }
+        Ok(took / f64::from(repeat))
+    }
+
+    /// Packets by verdict since the programs were loaded.
+    pub fn verdicts(&self) -> Result<BTreeMap<Verdict, u64>> {
+        Ok(self.counters.verdicts()?.into_iter().collect())
+    }
+
+    /// Whether the kernel compiled the program.
+    pub fn is_compiled(&mut self) -> Result<bool> {
+        let info = self.object.program(Program::Table.name())?.info()?;
+        Ok(info.size_jitted() > 0)
+    }
+
+    /// Bytes that the flow table takes for each of its slots.
+    pub fn bytes_per_slot(&self) -> Result<f64> {
+        let Some(Map::Array(data)) = self.object.ebpf.map("FLOWS") else {
+            bail!("FLOWS is not an array");
+        };
+        let info = data.info()?;
+        let bytes = f64::from(info.value_size()) * f64::from(info.max_entries());
+        Ok(bytes / (f64::from(info.max_entries()) * BUCKET_SLOTS as f64))
+    }
+
+    /// Bytes that the kernel says the reference takes for each of its entries.
+    pub fn bytes_per_entry(&self) -> Result<f64> {
+        use std::os::fd::AsFd as _;
+        let Some(Map::LruHashMap(data)) = self.object.ebpf.map("LRU") else {
+            bail!("LRU is not an LRU hash");
+        };
+        let path = format!("/proc/self/fdinfo/{}", data.fd().as_fd().as_raw_fd());
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        let bytes: f64 = text
+            .lines()
+            .find_map(|line| line.strip_prefix("memlock:"))
+            .and_then(|value| value.trim().parse().ok())
+            .with_context(|| format!("{path} doesn't tell the map's memory"))?;
+        Ok(bytes / f64::from(data.info()?.max_entries()))
+    }
+}
+
+fn cpu_ns() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+}
