@@ -16,6 +16,8 @@ pub struct Traffic {
     pub packets: u64,
     /// Bytes from clients.
     pub bytes: u64,
+    /// Packets to clients (`nat` only).
+    pub packets_out: u64,
 }
 
 impl std::ops::Sub for Traffic {
@@ -26,6 +28,7 @@ impl std::ops::Sub for Traffic {
             connections: self.connections - before.connections,
             packets: self.packets - before.packets,
             bytes: self.bytes - before.bytes,
+            packets_out: self.packets_out - before.packets_out,
         }
     }
 }
@@ -73,5 +76,6 @@ fn traffic(backend: &Value) -> Result<Traffic> {
         connections: number("connections")?,
         packets: number("packets")?,
         bytes: number("bytes")?,
+        packets_out: number("packets_out")?,
     })
 }

@@ -1,9 +1,10 @@
 //! Starting, stopping, and being refused.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
 use flowgate_tests::{
+    bpffs::PinDir,
     client, counters,
     lab::Mode,
     process::{Process, how},
@@ -55,9 +56,7 @@ fn after_unload_nobody_holds_the_vip() -> Result<()> {
 #[test]
 fn a_second_daemon_on_an_interface_is_refused_and_changes_nothing() -> Result<()> {
     Stage::test(Mode::Dsr, |stage| {
-        let run_dir = stage.lab.scratch().join("second");
-        let pin_dir = stage.flowgate.pin_dir().with_extension("second");
-        refused(stage, &run_dir, &pin_dir, "front")?;
+        refused(stage, "front")?;
         let report = client::requests(&stage.lab.client, stage.lab.vip(), 50)?;
         assert_eq!(report.failed(), 0, "{:?}", report.reasons());
         stage.flowgate.said(&["status"]).map(drop)
@@ -70,23 +69,23 @@ fn a_missing_interface_is_named() -> Result<()> {
         let path = stage.flowgate.configuration();
         let text = std::fs::read_to_string(path)?;
         std::fs::write(path, text.replace("\"front\"", "\"nosuch0\""))?;
-        let run_dir = stage.lab.scratch().join("second");
-        let pin_dir = stage.flowgate.pin_dir().with_extension("second");
-        refused(stage, &run_dir, &pin_dir, "nosuch0")
+        refused(stage, "nosuch0")
     })
 }
 
 /// Runs another daemon, which must end by itself with an error that says `names`.
-fn refused(stage: &Stage, run_dir: &Path, pin_dir: &Path, names: &str) -> Result<()> {
+fn refused(stage: &Stage, names: &str) -> Result<()> {
+    let pins = PinDir::new()?;
+    let run_dir = stage.lab.scratch().join("second");
     let command = stage
         .flowgate
-        .run_command(&stage.lab.lb, run_dir, pin_dir)?;
+        .run_command(&stage.lab.lb, &run_dir, pins.path())?;
     let log = stage.lab.scratch().join("refused.log");
     let mut daemon = Process::start("the refused daemon", command, &log, Signal::KILL)?;
     let status = daemon.wait(Duration::from_secs(10))?;
     let said = daemon.log();
     assert!(!status.success(), "it was not refused: {said}");
     assert!(said.contains(names) && !said.contains("panicked"), "{said}");
-    assert!(!pin_dir.exists(), "{} is left", pin_dir.display());
+    assert!(!pins.path().exists(), "its pins are left");
     Ok(())
 }
