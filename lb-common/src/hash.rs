@@ -83,7 +83,7 @@ pub const fn reduce(hash: u64, length: u32) -> u32 {
 #[inline(always)]
 pub const fn endpoint(address: u32, selector: u32) -> u64 {
     let x = (address as u64 | (selector as u64) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mix(x ^ x >> 32)
+    (x ^ x >> 32).wrapping_mul(0xff51_afd7_ed55_8ccd)
 }
 
 /// The group of an endpoint, below 2^`bits`.
@@ -97,8 +97,10 @@ pub const fn group(hash: u64, bits: u32) -> u32 {
 #[must_use]
 #[inline(always)]
 pub const fn slot(hash: u64, pilot: u16, bits: u32) -> u32 {
-    let x = hash ^ (pilot as u64).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    (x.wrapping_mul(0xff51_afd7_ed55_8ccd) >> (64 - bits)) as u32
+    // Bits that the group doesn't depend on: 16 and up for the start, 32 and up for the
+    // step, which is odd so that it reaches every slot.
+    let step = (pilot as u64).wrapping_mul(hash >> 32 | 1);
+    ((hash >> 16).wrapping_add(step) & ((1 << bits) - 1)) as u32
 }
 
 #[cfg(test)]

@@ -81,12 +81,12 @@ pub fn echo(frame: Window<UDP_LEN>) -> Outcome {
     Outcome::back(Verdict::AnswerEcho)
 }
 
-/// Whether an address can be one host's: not 0.0.0.0/8, and neither multicast nor
-/// beyond it (RFC 1122 section 3.2.1.3). Nothing else is answered.
+/// Whether an address can be one host's: not 0.0.0.0/8, not 127.0.0.0/8, and neither
+/// multicast nor beyond it (RFC 1122 section 3.2.1.3). Nothing else is answered.
 #[inline(always)]
 fn is_one_host(address: u32) -> bool {
     let first = u32::from_be(address) >> 24;
-    first != 0 && first < 224
+    first != 0 && first != 127 && first < 224
 }
 
 /// Addresses the frame to whom it came from.

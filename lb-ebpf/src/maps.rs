@@ -26,12 +26,14 @@ const FLOW_BUCKETS: u32 = limits::flow_buckets(1_000_000);
 #[map]
 static FLOWS: Array<Bucket> = Array::with_max_entries(FLOW_BUCKETS, BPF_F_MMAPABLE);
 #[map]
-static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(limits::ENDPOINT_SLOTS, BPF_F_MMAPABLE);
+static ENDPOINTS: Whole<Endpoint, { limits::ENDPOINT_SLOTS as usize }> =
+    Whole::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static PILOTS: Array<[u16; 4]> =
     Array::with_max_entries(limits::ENDPOINT_GROUPS / 4, BPF_F_MMAPABLE);
 #[map]
-static BACKENDS: Array<Backend> = Array::with_max_entries(limits::MAX_BACKENDS + 1, BPF_F_MMAPABLE);
+static BACKENDS: Whole<Backend, { limits::MAX_BACKENDS as usize + 1 }> =
+    Whole::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static WHEELS: Array<WheelChunk> =
     Array::with_max_entries(limits::WHEEL_ENTRIES / WHEEL_CHUNK, BPF_F_MMAPABLE);
@@ -52,6 +54,19 @@ static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(VERDICT_SLOTS,
 /// Not read here: what userspace must find again after a restart.
 #[map]
 static IDENTITY: Array<Identity> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// A map of one element that holds all the records. A look-up of an element passes its
+/// number through the stack, which the next load waits for; the place of a record in
+/// the one element is plain arithmetic.
+type Whole<T, const N: usize> = Array<[T; N]>;
+
+/// The record at `index`, modulo their number.
+#[inline(always)]
+fn record<T, const N: usize>(map: &Whole<T, N>, index: u32) -> Option<*const T> {
+    const { assert!(N.is_power_of_two()) };
+    // SAFETY: the element has N records, and the mask keeps the index below that.
+    Some(unsafe { map.get_ptr(0)?.cast::<T>().add(index as usize & (N - 1)) })
+}
 
 /// Reads one field of a record that userspace may be changing.
 macro_rules! field {
@@ -99,15 +114,25 @@ impl EndpointRef {
         const GROUP_BITS: u32 = limits::ENDPOINT_GROUPS.ilog2();
         const SLOT_BITS: u32 = limits::ENDPOINT_SLOTS.ilog2();
         let hash = hash::endpoint(address, selector);
+        // Most groups have the pilot 0: then there is nothing to wait for.
+        let first = EndpointRef(record(&ENDPOINTS, hash::slot(hash, 0, SLOT_BITS))?);
+        if first.is(address, selector) {
+            return Some(first);
+        }
         let group = hash::group(hash, GROUP_BITS);
         let pilots = PILOTS.get_ptr(group / 4)?;
         // SAFETY: four pilots lie there, and group % 4 chooses one of them.
         let pilot = unsafe { ptr::read_volatile(pilots.cast::<u16>().add(group as usize % 4)) };
-        let record = ENDPOINTS.get_ptr(hash::slot(hash, pilot, SLOT_BITS))?;
-        if field!(record, selector) != selector || field!(record, address)[0] != address {
+        if pilot == 0 {
             return None;
         }
-        Some(EndpointRef(record))
+        let second = EndpointRef(record(&ENDPOINTS, hash::slot(hash, pilot, SLOT_BITS))?);
+        second.is(address, selector).then_some(second)
+    }
+
+    #[inline(always)]
+    fn is(self, address: u32, selector: u32) -> bool {
+        field!(self.0, selector) == selector && word!(self.0, 0) as u32 == address
     }
 
     /// Service: the index of its scheduler.
@@ -164,7 +189,7 @@ impl BackendRef {
     #[must_use]
     pub fn get(number: u16) -> Option<Self> {
         Some(BackendRef {
-            record: BACKENDS.get_ptr(u32::from(number))?,
+            record: record(&BACKENDS, u32::from(number))?,
             number,
         })
     }
@@ -205,7 +230,7 @@ impl BackendRef {
     #[inline(always)]
     #[must_use]
     pub fn address(self) -> u32 {
-        field!(self.record, address)[0]
+        word!(self.record, 0) as u32
     }
 
     /// Its own port, in network byte order.
@@ -219,7 +244,7 @@ impl BackendRef {
     #[inline(always)]
     #[must_use]
     pub fn vip(self) -> u32 {
-        field!(self.record, vip)[0]
+        word!(self.record, 2) as u32
     }
 
     /// Its service's port, in network byte order.

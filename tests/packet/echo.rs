@@ -99,6 +99,9 @@ fn unanswered() -> Vec<Row> {
         row("from this network", from([0, 1, 2, 3]))
             .rfc("RFC 1122 3.2.1.3")
             .drops(DropMalformed),
+        row("from a loopback address", from([127, 0, 0, 1]))
+            .rfc("RFC 1122 3.2.1.3")
+            .drops(DropMalformed),
         row("from a multicast address", from([224, 0, 0, 1]))
             .rfc("RFC 1122 3.2.1.3")
             .drops(DropMalformed),

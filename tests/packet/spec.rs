@@ -119,7 +119,7 @@ fn echo(frame: &[u8]) -> Expected {
     if !is_held(to) {
         return Untouched(Verdict::DropNotHeld);
     }
-    if from[0] == 0 || from[0] >= 224 || from == to {
+    if from[0] == 0 || from[0] == 127 || from[0] >= 224 || from == to {
         return Untouched(Verdict::DropMalformed);
     }
     Answered(Verdict::AnswerEcho)

@@ -155,8 +155,11 @@ fn map_memory<T: Record>(data: &MapData, name: &str) -> Result<Shared<T>, Datapa
     let failed = |error: &(dyn std::error::Error + 'static)| {
         kernel_error(format!("mapping the memory of {name}"), error)
     };
-    let length = data.info().map_err(|e| failed(&e))?.max_entries();
-    Shared::map(data.fd().as_fd(), length).map_err(|e| failed(&e))
+    let info = data.info().map_err(|e| failed(&e))?;
+    // An element may hold many records.
+    let bytes = u64::from(info.value_size()) * u64::from(info.max_entries());
+    let length = bytes / size_of::<T>() as u64;
+    Shared::map(data.fd().as_fd(), length as u32).map_err(|e| failed(&e))
 }
 
 /// Buckets of the flow table that an identity tells of.

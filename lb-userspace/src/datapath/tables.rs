@@ -13,7 +13,7 @@ use lb_common::{
 
 use super::{
     Counters, DatapathError, Object,
-    endpoints::{Endpoints, Full},
+    endpoints::{Endpoints, Full, GRACE},
     kernel_error,
     memory::Shared,
 };
@@ -112,7 +112,13 @@ impl Tables {
     ///
     /// [`Full`].
     pub fn put_endpoint(&mut self, endpoint: &Endpoint) -> Result<(), Full> {
-        self.endpoints.put(endpoint, Instant::now())
+        self.endpoints
+            .put(endpoint, Instant::now())
+            .or_else(|Full| {
+                // Tens of thousands in one go fill the table with slots that were just left.
+                std::thread::sleep(GRACE);
+                self.endpoints.put(endpoint, Instant::now())
+            })
     }
 
     /// Clears the record of a removed backend that no flow names any more.
