@@ -35,12 +35,12 @@ fn ports() -> Vec<Row> {
         row("port 0", syn(0)).drops(DropClosedPort),
         row(
             "a closed port of a leased VIP",
-            syn(80).to_socket((LEASED, 80)),
+            syn(80).destined((LEASED, 80)),
         )
         .drops(DropClosedPort),
         row(
             "a closed port of a VIP without a lease",
-            syn(80).to_socket((EXPIRED, 80)),
+            syn(80).destined((EXPIRED, 80)),
         )
         .drops(DropClosedPort),
         row("no backend", syn(99)).drops(DropNoBackend),
@@ -63,7 +63,7 @@ fn headers() -> Vec<Row> {
     use Verdict::{DropFragment, DropIpOptions, DropMalformed};
     let with_options = |options: &[u8]| {
         syn(80).ip(|ip| {
-            ip.set_options(options).expect("short");
+            ip.options = options.try_into().expect("short");
         })
     };
     let fragment = |more, offset: u16| {

@@ -139,7 +139,7 @@ impl Frame {
         self
     }
 
-    pub fn to_socket(mut self, (address, port): Socket) -> Self {
+    pub fn destined(mut self, (address, port): Socket) -> Self {
         self.ip.destination = address;
         match &mut self.l4 {
             L4::Tcp(tcp) => tcp.destination_port = port,
@@ -149,7 +149,7 @@ impl Frame {
         self
     }
 
-    pub fn from_socket(mut self, (address, port): Socket) -> Self {
+    pub fn sourced(mut self, (address, port): Socket) -> Self {
         self.ip.source = address;
         match &mut self.l4 {
             L4::Tcp(tcp) => tcp.source_port = port,

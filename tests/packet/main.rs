@@ -7,10 +7,12 @@
 
 mod diff;
 mod frame;
+mod pool;
 mod random;
 mod rig;
 mod row;
 mod site;
+mod spec;
 
 mod arp;
 mod drops;
@@ -20,4 +22,8 @@ mod nat_forward;
 mod nat_return;
 mod pass;
 
+mod clock;
 mod coverage;
+mod flood;
+mod flows;
+mod malformed;

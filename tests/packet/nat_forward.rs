@@ -22,7 +22,7 @@ fn to(frame: &Frame, server: Socket, backend: u16) -> Frame {
     let ttl = frame.ip.time_to_live - 1;
     frame
         .clone()
-        .to_socket(server)
+        .destined(server)
         .ttl(ttl)
         .macs(OWN, mac_of(backend))
 }

@@ -38,14 +38,14 @@ fn back(frame: &Frame, port: u16, source: Mac, router: Mac) -> Frame {
     let ttl = frame.ip.time_to_live - 1;
     frame
         .clone()
-        .from_socket((VIP, port))
+        .sourced((VIP, port))
         .ttl(ttl)
         .macs(source, router)
 }
 
 /// Translated, and otherwise as it came: the kernel sees to the rest.
 fn kernel(frame: &Frame, port: u16) -> Frame {
-    frame.clone().from_socket((VIP, port))
+    frame.clone().sourced((VIP, port))
 }
 
 pub fn rows() -> Vec<Row> {
@@ -188,7 +188,7 @@ fn not_ours() -> Vec<Row> {
             .passes(PassNotVip),
         row(
             "another port of a server",
-            tcp(11, client, "A").from_socket((server_of(11).0, SERVER_PORT + 1)),
+            tcp(11, client, "A").sourced((server_of(11).0, SERVER_PORT + 1)),
         )
         .passes(PassNotVip),
         row("another port of the client", tcp(11, (CLIENT, 61), "A")).passes(PassNotVip),

@@ -36,7 +36,7 @@ pub fn rows() -> Vec<Row> {
     use Verdict::{PassArp, PassMalformed, PassNotVip, PassOtherHost, PassProtocol};
     let syn = |to| Frame::tcp((CLIENT, 1), (to, 80), "S");
     let options = |ip: &mut etherparse::Ipv4Header| {
-        ip.set_options(&[7, 3, 4, 0]).expect("short");
+        ip.options = [7, 3, 4, 0].into();
     };
     vec![
         row("IPv6", some(0x86dd)).passes(PassProtocol),

@@ -1,6 +1,6 @@
 //! The program with its maps, to send packets through.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use flowgate::datapath::{
@@ -11,11 +11,14 @@ use flowgate::datapath::{
 };
 use lb_common::{
     abi::{Backend, BackendCounters, BackendState, Bucket, Endpoint, Identity, Wheel, ipv4},
+    flow::{self, Entry},
+    hash::{FlowKeys, Tuple},
     verdict::Verdict,
     wheel::Index,
 };
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
+use crate::frame::Socket;
 use crate::site::{IFINDEX, OTHER_IFINDEX, OTHER_SLOT, OWN, VIP};
 
 /// What the kernel is told (`enum xdp_action`).
@@ -167,6 +170,17 @@ impl Rig {
         }
     }
 
+    /// Whether the kernel takes test runs with so short a frame.
+    pub fn takes(&mut self, length: usize) -> bool {
+        let frame = vec![0; length];
+        let options = TestRunOptions {
+            data_in: Some(&frame),
+            ..TestRunOptions::new()
+        };
+        let program = self.object.program("flowgate").expect("loaded");
+        program.test_run(options).is_ok()
+    }
+
     /// The verdicts counted since the last look, and how often.
     pub fn risen(&mut self) -> Vec<(Verdict, u64)> {
         let now = self.counters.verdicts().expect("counters");
@@ -177,6 +191,27 @@ impl Rig {
             .map(|(&(verdict, now), (_, before))| (verdict, now - before))
             .filter(|&(_, count)| count > 0)
             .collect()
+    }
+
+    /// The flow's entry, if the table has one. `port` is the VIP's.
+    pub fn entry(&self, client: Socket, port: u16, protocol: u8) -> Option<Entry> {
+        let (bucket, fingerprint) = self.place(client, port, protocol);
+        let words = self.flows.record(bucket);
+        let load = |slot: usize| Entry::from_bits(words[slot].load(Ordering::Relaxed));
+        flow::find(load, fingerprint).map(|(_, entry)| entry)
+    }
+
+    /// Where a flow lies: bucket and fingerprint.
+    pub fn place(&self, client: Socket, port: u16, protocol: u8) -> (u32, u64) {
+        let tuple = Tuple {
+            client: u32::from_ne_bytes(client.0),
+            vip: u32::from_ne_bytes(VIP),
+            client_port: client.1.to_be(),
+            vip_port: port.to_be(),
+            protocol,
+        };
+        let hash = FlowKeys(self.identity.flow_keys).hash(tuple);
+        flow::place(hash, self.identity.flow_shift)
     }
 
     /// A backend's counters.

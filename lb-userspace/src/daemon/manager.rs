@@ -164,9 +164,21 @@ impl Manager {
             health_events,
             net_changes,
         };
+        manager.warn_of_forwarding();
         manager.watch_health().await;
         manager.reconcile()?;
         Ok(manager)
+    }
+
+    /// `nat` leaves answers to the kernel whose next hop isn't known yet.
+    fn warn_of_forwarding(&self) {
+        let switch = "/proc/sys/net/ipv4/ip_forward";
+        let is_off = std::fs::read_to_string(switch).is_ok_and(|text| text.trim() == "0");
+        if is_off && aims::has_nat(self.desired.config()) {
+            warn!(
+                "net.ipv4.ip_forward is 0: in mode nat the first answers to a client whose next hop isn't known yet are lost; `sysctl -w net.ipv4.ip_forward=1`"
+            );
+        }
     }
 
     /// Serves until something breaks that can't be mended.

@@ -7,6 +7,7 @@ mod control;
 mod lock;
 mod manager;
 mod ports;
+mod samples;
 mod views;
 
 use std::{fs, path::Path};

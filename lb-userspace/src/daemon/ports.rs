@@ -1,13 +1,11 @@
 //! The interfaces: programs on them, and their places in the device map.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use aya_log::EbpfLogger;
 use lb_common::abi::Identity;
-use tokio::io::{Interest, unix::AsyncFd};
 use tracing::{info, warn};
 
-use super::aims::Port;
+use super::{aims::Port, samples};
 use crate::{
     api::types::XdpMode,
     datapath::{Attachment, Constants, DatapathError, Object, Pins, Tables, attach, object},
@@ -180,33 +178,12 @@ fn load(
     name: &str,
     constants: &Constants,
     maps: &Path,
-    link: &PathBuf,
+    link: &Path,
 ) -> Result<Attachment, DatapathError> {
     let mut object = Object::load(object::OBJECT, constants, Some(maps))?;
     let how = attach::attach(object.program("flowgate")?, name, constants.ifindex, link)?;
     if constants.sample > 0 {
-        log_samples(name.to_owned(), object);
+        samples::follow(name.to_owned(), object);
     }
     Ok(how)
-}
-
-/// Passes on what the program logs. The object is kept, for it owns the log's buffer.
-fn log_samples(name: String, mut object: Object) {
-    let logger = match EbpfLogger::init(&mut object.ebpf) {
-        // SAFETY: the logger owns its ring buffer's descriptor, keeps it open as long as
-        // it lives, and always returns that one.
-        Ok(logger) => unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) },
-        Err(error) => {
-            warn!(interface = name, "no samples will be logged: {error}");
-            return;
-        }
-    };
-    tokio::spawn(async move {
-        let _object = object;
-        let Ok(mut logger) = logger else { return };
-        while let Ok(mut guard) = logger.readable_mut().await {
-            guard.get_inner_mut().flush();
-            guard.clear_ready();
-        }
-    });
 }

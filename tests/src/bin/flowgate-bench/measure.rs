@@ -40,6 +40,9 @@ pub struct Figures {
     pub prologue: Spread,
     /// The bare swap.
     pub swap: Spread,
+    /// How much the bare swap's rounds differ: between the quartiles, as a share of the
+    /// median. It always does the same, so this is what others on the machine did.
+    pub noise: f64,
 }
 
 /// Measures a scenario: rounds in which each program runs `repeat` times.
@@ -60,11 +63,13 @@ pub fn measure(scenario: &Scenario, rounds: u32, repeat: u32) -> Result<(Bed, Fi
             round.reference.push(reference - prologue);
         }
     }
+    let noise = noise(round.swap.clone());
     let figures = Figures {
         ours: Spread::of(round.ours),
         reference: Spread::of(round.reference),
         prologue: Spread::of(round.prologue),
         swap: Spread::of(round.swap),
+        noise,
     };
     Ok((bed, figures))
 }
@@ -75,6 +80,12 @@ struct Round {
     prologue: Vec<f64>,
     ours: Vec<f64>,
     reference: Vec<f64>,
+}
+
+fn noise(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let at = |quarters: usize| figures[(figures.len() - 1) * quarters / 4];
+    (at(3) - at(1)) / at(2)
 }
 
 /// Shows both tables what they are to know.
