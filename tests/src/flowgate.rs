@@ -33,11 +33,12 @@ pub mod health {
 
     /// From one check to the next, before jitter.
     pub const INTERVAL: Duration = Duration::from_millis(200);
-    /// A check without an answer by then has failed.
-    pub const TIMEOUT: Duration = Duration::from_millis(150);
+    /// A check without an answer by then has failed. As long as may be: the
+    /// machine may be busy with other things than the lab.
+    pub const TIMEOUT: Duration = INTERVAL;
     /// Failures in a row after which a server is down, and successes after which
     /// it is back.
-    pub const TIMES: u32 = 2;
+    pub const TIMES: u32 = 3;
     /// Per cent by which an interval may be longer or shorter.
     pub const JITTER: u32 = 10;
     /// What a busy machine may add.

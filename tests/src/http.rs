@@ -1,17 +1,21 @@
 //! As much HTTP/1.1 as a client that counts needs.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    io::{self, BufRead, BufReader, ErrorKind, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use socket2::{Domain, Socket, Type};
 
 /// The header in which a web server of the lab tells its name.
 pub const SERVED_BY: &str = "X-Served-By";
 /// No single header line of ours is longer, in bytes.
 const MAX_LINE: u64 = 4096;
+/// The ports below are for servers.
+const FIRST_PORT: u16 = 10_000;
 
 /// Whether the connection is to be used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +47,7 @@ pub struct Connection {
 impl Connection {
     /// Connects; `patience` also bounds each later read and write.
     pub fn open(peer: SocketAddr, patience: Duration) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&peer, patience).context("connect")?;
+        let stream = connect(peer, patience).context("connect")?;
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
         stream.set_nodelay(true)?;
@@ -113,10 +117,34 @@ impl Connection {
 
     /// Reads a whole body that is of no interest.
     pub fn skip(&mut self, length: u64) -> Result<()> {
-        let got = std::io::copy(&mut (&mut self.stream).take(length), &mut std::io::sink())
-            .context("read")?;
+        let got =
+            io::copy(&mut (&mut self.stream).take(length), &mut io::sink()).context("read")?;
         ensure!(got == length, "closed after {got} of {length} bytes");
         Ok(())
+    }
+}
+
+/// Connects from a port that this process has not used for long.
+///
+/// The kernel would choose at random, and so now and then a port whose last
+/// connection was refused: the load balancer can't tell such a SYN from one sent
+/// again, and sends it where the first one went instead of counting it anew.
+fn connect(peer: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let own = FIRST_PORT + NEXT.fetch_add(1, Ordering::Relaxed) % (u16::MAX - FIRST_PORT);
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        let outcome = socket
+            .bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, own)).into())
+            .and_then(|()| socket.connect_timeout(&peer.into(), patience));
+        match outcome {
+            Ok(()) => return Ok(socket.into()),
+            // After some 55,000 connections it begins again, and some may still be open.
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -90,20 +90,6 @@ impl Namespace {
         })
     }
 
-    /// TCP segments that it has sent more than once: each stands for a lost
-    /// packet, or for one that was late.
-    pub fn retransmissions(&self) -> Result<u64> {
-        // Two lines "Tcp: …", names and values.
-        let table = self.run(|| std::fs::read_to_string("/proc/thread-self/net/snmp"))?;
-        let mut lines = table.lines().filter(|line| line.starts_with("Tcp:"));
-        let (names, values) = lines.next().zip(lines.next()).context("no TCP counters")?;
-        let mut pairs = names.split(' ').zip(values.split(' '));
-        let (_, value) = pairs
-            .find(|(name, _)| *name == "RetransSegs")
-            .context("no RetransSegs")?;
-        Ok(value.parse()?)
-    }
-
     /// A command that will run in it. Only the network is the namespace's: the
     /// child sees the same files, `/sys/fs/bpf` included (`ip netns exec` would
     /// hide that).

@@ -56,7 +56,6 @@ pub(super) fn restarted(stage: &mut Stage) -> Result<Finding> {
     let mut open = Held::open(&stage.lab.client, vip, OPEN)?;
     let load = Load::start(&stage.lab.client, vip, RATE)?;
     let download = Download::start(&stage.lab.client, vip)?;
-    let sent_again = retransmissions(stage)?;
     let death = Instant::now();
     stage.flowgate.kill()?;
     let_pass(AWAY)?;
@@ -66,7 +65,6 @@ pub(super) fn restarted(stage: &mut Stage) -> Result<Finding> {
     let kept = open.still_with_their_server()?;
     let arrived = download.finish();
     let report = load.stop();
-    let sent_again = retransmissions(stage)? - sent_again;
 
     Ok(Finding {
         held: overlapped
@@ -75,24 +73,15 @@ pub(super) fn restarted(stage: &mut Stage) -> Result<Finding> {
             && kept == open.count()
             && arrived.as_ref().is_ok_and(|bytes| *bytes == DOWNLOAD_BYTES),
         figures: format!(
-            "away for {}: {}, the slowest took {}, {} segments sent again; {kept} of {} open connections kept their \
+            "away for {}: {}, the slowest took {}; {kept} of {} open connections kept their \
              server; a download {}",
             seconds(away),
             failures(&report),
             seconds(report.slowest()),
-            sent_again,
             open.count(),
             fate(&arrived)
         ),
     })
-}
-
-/// TCP segments that the client and the web servers have sent more than once.
-fn retransmissions(stage: &Stage) -> Result<u64> {
-    let webs = stage.lab.webs.iter().map(|web| &web.host);
-    webs.chain([&stage.lab.client])
-        .map(|host| host.retransmissions())
-        .sum()
 }
 
 fn fate(download: &Result<u64>) -> String {
