@@ -26,7 +26,7 @@ use lb_common::{
     limits,
 };
 
-pub use chunks::Chunks;
+pub use chunks::{Chunks, NoRoom};
 pub use model::{Id, Model, Placed};
 pub use target::{ServiceKey, Target, TargetBackend, TargetService};
 
