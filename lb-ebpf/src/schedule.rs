@@ -2,7 +2,7 @@
 
 use lb_common::{
     abi::BackendState,
-    flow::{self, State, Tick},
+    flow::{self, Entry, State, Tick},
     hash,
     verdict::Verdict,
     wheel::Index,
@@ -12,6 +12,7 @@ use crate::{
     clock,
     flow::{Flows, Slot},
     maps::{self, BackendRef, EndpointRef},
+    node,
     parse::Segment,
 };
 
@@ -66,7 +67,7 @@ fn known<F: Flows>(
         return Choice::none(Verdict::DropInternal);
     };
     let state = flow::after_client(entry.state(), segment.is_tcp, segment.flags);
-    if keeps(backend.state(), segment.opens(), entry.state()) {
+    if keeps(backend.state(), segment.opens(), entry, now) {
         F::change(slot, entry.touched(now, state));
         return Choice::of(backend, Verdict::ForwardKnown);
     }
@@ -83,11 +84,13 @@ fn known<F: Flows>(
 }
 
 /// Whether a known flow stays with its backend. A SYN where the old connection has
-/// ended is a new connection (the client uses its port again).
+/// ended or expired is a new connection (the client uses its port again).
 #[inline(always)]
-fn keeps(backend: BackendState, opens: bool, flow: State) -> bool {
+fn keeps(backend: BackendState, opens: bool, flow: Entry, now: Tick) -> bool {
     match backend {
-        BackendState::Active => !(opens && flow == State::Closing),
+        BackendState::Active => {
+            !opens || (flow.state() != State::Closing && !flow.is_expired(now, node::timeouts()))
+        }
         BackendState::Draining => !opens,
         BackendState::Down | BackendState::Free => false,
     }

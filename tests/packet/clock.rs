@@ -96,3 +96,21 @@ fn an_expired_flow_that_comes_back_is_known() {
     wait(&mut rig, IDLE + 1);
     assert_eq!(tcp(&mut rig, client, "PA"), (ForwardKnown, backend));
 }
+
+/// Nobody sees a server refuse a connection in `dsr`: its entry stays new until it
+/// expires, and the client's port may come again.
+#[test]
+fn a_syn_after_expiry_is_a_new_connection() {
+    let new = IDLE / 3;
+    let identity = Identity {
+        timeouts: Timeouts::new([new, 200, 200, 200]).bits(),
+        ..quick()
+    };
+    let mut rig = pool_with(identity, &[1, 2]);
+    let client = in_one_bucket(&rig, TCP, 1)[0];
+    let (verdict, backend) = tcp(&mut rig, client, "S");
+    assert_eq!(verdict, ForwardNew);
+    assert_eq!(tcp(&mut rig, client, "S"), (ForwardKnown, backend));
+    wait(&mut rig, new);
+    assert_eq!(tcp(&mut rig, client, "S"), (ForwardNew, 3 - backend));
+}

@@ -27,3 +27,4 @@ mod coverage;
 mod flood;
 mod flows;
 mod malformed;
+mod sample;

@@ -410,14 +410,15 @@ impl Manager {
             &self.ports.list(),
         );
         for (id, way) in &ways {
-            if let Err(reason) = way
-                && self.ways.get(id) != Some(way)
-            {
-                warn!(
-                    service = id.service,
-                    backend = id.backend,
-                    "no way to it: {reason}"
-                );
+            let TargetId { service, backend } = id;
+            match (way, self.ways.get(id)) {
+                (Err(reason), Some(Ok(_))) => warn!(service, backend, "lost the way: {reason}"),
+                // It is only just being looked for.
+                (Err(reason), None) => debug!(service, backend, "no way yet: {reason}"),
+                (Err(reason), Some(before)) if way != before => {
+                    info!(service, backend, "no way to it: {reason}");
+                }
+                _ => {}
             }
         }
         self.ways = ways;

@@ -97,7 +97,7 @@ impl Ports {
         for name in self.pins.linked()? {
             if !names.contains(&name) {
                 info!(interface = name, "no longer configured: detached");
-                attach::detach(&self.pins.links().join(name))?;
+                attach::detach(&self.pins.link(&name))?;
             }
         }
         Ok(())
@@ -137,12 +137,7 @@ impl Ports {
                 mac,
                 sample: self.sample,
             };
-            let how = load(
-                &name,
-                &constants,
-                &self.pins.maps(),
-                &self.pins.links().join(&name),
-            )?;
+            let how = load(&name, &constants, &self.pins.maps(), &self.pins.link(&name))?;
             attached.port.ifindex = ifindex;
             attached.mac = mac;
             attached.mode = match how {

@@ -36,6 +36,12 @@ pub enum DatapathError {
         /// The pin directory.
         path: PathBuf,
     },
+    /// The BPF file system takes no dots.
+    #[error("{path}: names on a BPF file system can't contain dots; give another --pin-dir")]
+    Dotted {
+        /// The pin directory.
+        path: PathBuf,
+    },
     /// Pins of a Flowgate that lays its maps out otherwise.
     #[error(
         "{path} holds maps of another Flowgate (layout {found}, this one has {ours}); remove them with `flowgate unload` of that version, then start this one"

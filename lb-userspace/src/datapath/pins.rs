@@ -40,6 +40,11 @@ impl Pins {
                 path: root.to_path_buf(),
             });
         }
+        if root.to_string_lossy().contains('.') {
+            return Err(DatapathError::Dotted {
+                path: root.to_path_buf(),
+            });
+        }
         let pins = Pins {
             root: root.to_path_buf(),
         };
@@ -60,10 +65,15 @@ impl Pins {
         self.root.join("maps")
     }
 
-    /// Where links are pinned.
-    #[must_use]
-    pub fn links(&self) -> PathBuf {
+    fn links(&self) -> PathBuf {
         self.root.join("links")
+    }
+
+    /// Where the link of an interface is pinned. A BPF file system takes no dots, which
+    /// names of VLAN interfaces have; interfaces' names take no colons.
+    #[must_use]
+    pub fn link(&self, interface: &str) -> PathBuf {
+        self.links().join(interface.replace('.', ":"))
     }
 
     /// What the pinned flow table was made with; `None` when there is none yet. What a
@@ -130,6 +140,7 @@ impl Pins {
         Ok(entries
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok())
+            .map(|name| name.replace(':', "."))
             .collect())
     }
 
