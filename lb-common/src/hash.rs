@@ -2,56 +2,54 @@
 
 /// Secret keys of the flow hash, random for each cluster. They don't change
 /// while a flow table lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct FlowKeys(pub [u64; 10]);
 
-/// A 5-tuple from the client to the VIP; addresses and ports as they lie in the
-/// packet, read with the machine's own loads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Tuple {
-    /// The client's address.
-    pub client: u32,
-    /// The virtual IP.
-    pub vip: u32,
-    /// The client's port.
-    pub client_port: u16,
-    /// The service's port.
-    pub vip_port: u16,
-    /// IP protocol number.
-    pub protocol: u8,
-}
+/// What a service contributes to the hash of its flows: random words that userspace
+/// makes of the keys once, and the data plane finds in the service's record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Seed(pub [u64; 2]);
 
 impl FlowKeys {
-    /// The keyed 64-bit hash of a flow.
+    /// The seed of a service; address and port as they lie in a packet. Each half of each
+    /// word is a strongly universal hash (multilinear-HM: Lemire and Kaser, "Strongly
+    /// universal string hashing is fast", 2014), so seeds of any two services are
+    /// independent for whoever doesn't know the keys.
+    #[must_use]
+    pub const fn seed(&self, vip: u32, vip_port: u16, protocol: u8) -> Seed {
+        Seed([
+            self.word(vip, vip_port, protocol, 1),
+            self.word(vip, vip_port, protocol, 2),
+        ])
+    }
+
+    const fn word(&self, vip: u32, vip_port: u16, protocol: u8, which: u64) -> u64 {
+        let (a, b, c) = (vip as u64, vip_port as u64, protocol as u64);
+        let k = &self.0;
+        let high = multilinear([k[0], k[1], k[2], k[3], k[4]], a, b, c, which);
+        let low = multilinear([k[5], k[6], k[7], k[8], k[9]], a, b, c, which);
+        mix(high >> 32 << 32 | low >> 32)
+    }
+}
+
+impl Seed {
+    /// The keyed 64-bit hash of the flow from a client, whose address and port are as they
+    /// lie in a packet.
     ///
-    /// Two strongly universal 32-bit hashes (multilinear-HM: Lemire and Kaser,
-    /// "Strongly universal string hashing is fast", 2014), so for whoever
-    /// doesn't know the keys any two tuples collide in n of its bits with
-    /// probability 2⁻ⁿ; then a bijection, which keeps that and breaks up the
-    /// regular spacing that neighbouring ports and addresses would have.
+    /// For whoever doesn't know the keys, two flows of a service collide in all bits with
+    /// probability at most 2⁻³³: where the ports differ the equation is linear in the
+    /// first word with a factor below 2¹⁶, and where they are equal it is linear in the
+    /// second with one below 2³². Two flows of different services collide like random
+    /// words. The bijection at the end breaks up the regular spacing that neighbouring
+    /// ports and addresses would have.
     #[must_use]
     #[inline(always)]
-    pub const fn hash(&self, tuple: Tuple) -> u64 {
-        let a = tuple.client as u64;
-        let b = tuple.vip as u64;
-        let c = tuple.client_port as u64 | (tuple.vip_port as u64) << 16;
-        let d = tuple.protocol as u64;
-        let high = multilinear(
-            [self.0[0], self.0[1], self.0[2], self.0[3], self.0[4]],
-            a,
-            b,
-            c,
-            d,
-        );
-        let low = multilinear(
-            [self.0[5], self.0[6], self.0[7], self.0[8], self.0[9]],
-            a,
-            b,
-            c,
-            d,
-        );
-        mix(high >> 32 << 32 | low >> 32)
+    pub const fn hash(self, client: u32, client_port: u16) -> u64 {
+        let address = self.0[0].wrapping_add(client as u64);
+        let port = self.0[1].wrapping_add(client_port as u64);
+        mix(address.wrapping_mul(port))
     }
 }
 
@@ -121,21 +119,17 @@ mod tests {
         0xd131_0ba6_98df_b5ac,
     ]);
 
-    fn tuple(client: u32, client_port: u16) -> Tuple {
-        Tuple {
-            client,
-            vip: 0x0a71_00cb,
-            client_port,
-            vip_port: 0x5000,
-            protocol: 6,
-        }
+    const VIP: u32 = 0x0a71_00cb;
+
+    fn seed() -> Seed {
+        KEYS.seed(VIP, 0x5000, 6)
     }
 
     /// Buckets of 8 slots at half load: how many of 2^16 neighbouring flows find no place.
-    fn overflow(tuples: impl Iterator<Item = Tuple>) -> usize {
+    fn overflow(flows: impl Iterator<Item = (u32, u16)>) -> usize {
         let mut load = vec![0usize; 1 << 14];
-        for tuple in tuples {
-            load[(KEYS.hash(tuple) >> (64 - 14)) as usize] += 1;
+        for (client, port) in flows {
+            load[(seed().hash(client, port) >> (64 - 14)) as usize] += 1;
         }
         load.iter().map(|&n| n.saturating_sub(8)).sum()
     }
@@ -143,56 +137,60 @@ mod tests {
     #[test]
     fn neighbouring_ports_and_addresses_spread_like_random_ones() {
         // Poisson with mean 4: 0.7 % of 65,536 overflow, 465 ± 60.
-        let ports = overflow((0..=u16::MAX).map(|port| tuple(0x0100_000a, port.to_be())));
-        let addresses = overflow((0..1u32 << 16).map(|n| tuple((0x0a00_0000 + n).to_be(), 0x3930)));
-        assert!((300..650).contains(&ports), "{ports}");
-        assert!((300..650).contains(&addresses), "{addresses}");
+        let ports = overflow((0..=u16::MAX).map(|port| (0x0100_000a, port.to_be())));
+        let addresses = overflow((0..1u32 << 16).map(|n| ((0x0a00_0000 + n).to_be(), 0x3930)));
+        let both = overflow((0..1u32 << 16).map(|n| {
+            let client = (0x0a00_0000 + (n & 0xff)).to_be();
+            (client, (32_768 + (n >> 8) as u16).to_be())
+        }));
+        for overflow in [ports, addresses, both] {
+            assert!((300..650).contains(&overflow), "{ports} {addresses} {both}");
+        }
     }
 
     #[test]
     fn every_input_bit_changes_about_half_the_output() {
-        let flip = |bit: u32| {
-            let t = tuple(0x0100_000a, 0x3930);
-            match bit {
-                0..32 => Tuple {
-                    client: t.client ^ 1 << bit,
-                    ..t
-                },
-                32..48 => Tuple {
-                    client_port: t.client_port ^ 1 << (bit - 32),
-                    ..t
-                },
-                48..64 => Tuple {
-                    vip_port: t.vip_port ^ 1 << (bit - 48),
-                    ..t
-                },
-                _ => Tuple {
-                    protocol: t.protocol ^ 1 << (bit - 64),
-                    ..t
-                },
-            }
+        let (client, port) = (0x0100_000a, 0x3930);
+        let base = seed().hash(client, port);
+        let other = |bit: u32| match bit {
+            0..32 => seed().hash(client ^ 1 << bit, port),
+            32..48 => seed().hash(client, port ^ 1 << (bit - 32)),
+            48..64 => KEYS
+                .seed(VIP, 0x5000 ^ 1 << (bit - 48), 6)
+                .hash(client, port),
+            64..96 => KEYS
+                .seed(VIP ^ 1 << (bit - 64), 0x5000, 6)
+                .hash(client, port),
+            _ => KEYS.seed(VIP, 0x5000, 17).hash(client, port),
         };
-        let base = KEYS.hash(tuple(0x0100_000a, 0x3930));
-        let changed: Vec<u32> = (0..72)
-            .map(|bit| (KEYS.hash(flip(bit)) ^ base).count_ones())
+        let changed: Vec<u32> = (0..97)
+            .map(|bit| (other(bit) ^ base).count_ones())
             .collect();
         assert!(
             changed.iter().all(|&n| (12..=52).contains(&n)),
             "{changed:?}"
         );
-        let mean = f64::from(changed.iter().sum::<u32>()) / 72.0;
+        let mean = f64::from(changed.iter().sum::<u32>()) / 97.0;
         assert!((28.0..36.0).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn no_two_of_a_million_flows_are_the_same() {
+        let mut hashes: Vec<u64> = (0..1u32 << 20)
+            .map(|n| seed().hash((0x0a00_0000 + (n >> 4)).to_be(), (n & 15) as u16))
+            .collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), 1 << 20);
     }
 
     #[test]
     fn other_keys_give_another_order() {
         let mut other = KEYS;
         other.0[1] ^= 1 << 40;
+        let other = other.seed(VIP, 0x5000, 6);
         let same = (0..10_000u16)
-            .filter(|&port| {
-                let t = tuple(1, port);
-                KEYS.hash(t) >> 50 == other.hash(t) >> 50
-            })
+            .filter(|&port| seed().hash(1, port) >> 50 == other.hash(1, port) >> 50)
             .count();
         assert!(same < 10, "{same}");
     }

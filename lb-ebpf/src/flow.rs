@@ -2,10 +2,10 @@
 
 use lb_common::{
     flow::{self, Entry, State, Tick},
-    hash::Tuple,
+    hash::Seed,
 };
 
-use crate::{maps, node};
+use crate::{maps, node, parse::Flow};
 
 /// A flow's place in memory, and what it held when it was read.
 #[derive(Clone, Copy)]
@@ -22,8 +22,8 @@ pub trait Flows {
     /// What a flow is found by.
     type Key;
 
-    /// The key of a flow.
-    fn key(tuple: Tuple) -> Self::Key;
+    /// The key of a segment's flow, of the service with this seed.
+    fn key(flow: Flow, seed: Seed) -> Self::Key;
     /// The flow's hash.
     fn hash(key: &Self::Key) -> u64;
     /// The flow's entry, if it is known.
@@ -43,8 +43,8 @@ impl Flows for Table {
     type Key = u64;
 
     #[inline(always)]
-    fn key(tuple: Tuple) -> u64 {
-        node::flow_keys().hash(tuple)
+    fn key(flow: Flow, seed: Seed) -> u64 {
+        seed.hash(flow.client, flow.client_port)
     }
 
     #[inline(always)]

@@ -16,7 +16,8 @@ use lb_common::{
         Route, WHEEL_CHUNK, Wheel, WheelChunk,
     },
     flow::BUCKET_SLOTS,
-    hash, limits,
+    hash::{self, Seed},
+    limits,
     verdict::{VERDICT_SLOTS, Verdict},
 };
 
@@ -160,6 +161,13 @@ impl EndpointRef {
         field!(self.0, number)
     }
 
+    /// Service: its part of its flows' hash. Server: that of its first backend's service.
+    #[inline(always)]
+    #[must_use]
+    pub fn seed(self) -> Seed {
+        Seed([word!(self.0, 6), word!(self.0, 7)])
+    }
+
     /// VIP: until when it is ours, in ns of the monotonic clock.
     #[inline(always)]
     #[must_use]
@@ -169,6 +177,7 @@ impl EndpointRef {
 }
 
 const _: () = assert!(core::mem::offset_of!(Endpoint, wheel) == 3 * 8);
+const _: () = assert!(core::mem::offset_of!(Endpoint, seed) == 6 * 8);
 const _: () = assert!(core::mem::offset_of!(Backend, ifindex) == 5 * 8);
 const _: () = assert!(core::mem::offset_of!(Backend, egress) == 5 * 8 + 4);
 const _: () = assert!(core::mem::offset_of!(Backend, destination) == 6 * 8);

@@ -6,12 +6,10 @@ use core::ptr;
 
 use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::XdpContext};
 use aya_log_ebpf::info;
-use lb_common::{flow::Timeouts, hash::FlowKeys};
+use lb_common::flow::Timeouts;
 
 use crate::pipeline::Outcome;
 
-#[unsafe(no_mangle)]
-static FLOW_KEYS: [u64; 10] = [0; 10];
 #[unsafe(no_mangle)]
 static FLOW_SHIFT: u32 = 63;
 #[unsafe(no_mangle)]
@@ -47,16 +45,6 @@ constants! {
     ifindex: u32 = IFINDEX;
     /// Its MAC address in the low 48 bits, as it lies in a packet.
     mac: u64 = MAC;
-}
-
-/// Keys of the flow hash.
-#[inline(always)]
-#[must_use]
-pub fn flow_keys() -> FlowKeys {
-    // SAFETY: as for the constants above.
-    FlowKeys(core::array::from_fn(|i| unsafe {
-        ptr::read_volatile(&raw const FLOW_KEYS[i])
-    }))
 }
 
 /// When entries expire.

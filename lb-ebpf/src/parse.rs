@@ -3,7 +3,7 @@
 
 use core::mem::offset_of;
 
-use lb_common::{flow::tcp, hash::Tuple, verdict::Verdict};
+use lb_common::{flow::tcp, verdict::Verdict};
 use network_types::{
     arp::ArpHdr,
     eth::EthHdr,
@@ -154,6 +154,21 @@ impl Parsed {
     }
 }
 
+/// A flow as the client began it; addresses and ports as they lie in the packet.
+#[derive(Clone, Copy)]
+pub struct Flow {
+    /// The client's address.
+    pub client: u32,
+    /// The VIP.
+    pub vip: u32,
+    /// The client's port.
+    pub client_port: u16,
+    /// The service's port.
+    pub vip_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+}
+
 /// A TCP segment or UDP datagram; addresses and ports as they lie in the packet.
 #[derive(Clone, Copy)]
 pub struct Segment {
@@ -205,8 +220,8 @@ impl Segment {
     /// The flow of a packet that goes to the VIP.
     #[inline(always)]
     #[must_use]
-    pub fn tuple(&self) -> Tuple {
-        Tuple {
+    pub fn flow(&self) -> Flow {
+        Flow {
             client: self.source,
             vip: self.destination,
             client_port: self.source_port,

@@ -46,7 +46,7 @@ impl Choice {
 #[inline(always)]
 #[must_use]
 pub fn choose<F: Flows>(service: EndpointRef, segment: &Segment) -> Choice {
-    let key = F::key(segment.tuple());
+    let key = F::key(segment.flow(), service.seed());
     let now = clock::tick();
     match F::find(&key) {
         Some(slot) => known::<F>(service, segment, &key, slot, now),

@@ -5,7 +5,11 @@ use lb_common::{
     verdict::Verdict,
 };
 
-use crate::{clock, maps::EndpointRef, parse::Segment};
+use crate::{
+    clock,
+    maps::{BackendRef, EndpointRef},
+    parse::Segment,
+};
 
 /// The service that a segment is for.
 #[inline(always)]
@@ -13,6 +17,14 @@ use crate::{clock, maps::EndpointRef, parse::Segment};
 pub fn of(segment: &Segment) -> Option<EndpointRef> {
     let selector = selector(segment.destination_port, segment.protocol(), Kind::Service);
     EndpointRef::find(segment.destination, selector)
+}
+
+/// The service that a backend belongs to.
+#[inline(always)]
+#[must_use]
+pub fn by(backend: BackendRef, protocol: u8) -> Option<EndpointRef> {
+    let selector = selector(backend.vip_port(), protocol, Kind::Service);
+    EndpointRef::find(backend.vip(), selector)
 }
 
 /// The server of a `nat` service that a segment comes from.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lb_common::{
-    abi::{BackendState, Endpoint, ipv4},
+    abi::BackendState,
     flow::{BUCKET_SLOTS, State},
     verdict::Verdict::{
         self, DropNoBackend, ForwardAdopted, ForwardKnown, ForwardMoved, ForwardNew,
@@ -329,8 +329,7 @@ fn a_server_can_end_a_flow_but_not_establish_it() {
     let mut rig = pool(&[1]);
     rig.backend(5, &nat(5, 90, TCP, Egress::Same));
     rig.service(90, TCP, Index::Counter, &[5]);
-    let (address, port) = server_of(5);
-    rig.endpoint(&Endpoint::server(ipv4(address), port.to_be(), TCP, 5));
+    rig.server(server_of(5), TCP, 5, 90);
     let from_client = |rig: &mut Rig, flags| {
         rig.send(&Frame::tcp(client(0), (VIP, 90), flags).bytes())
             .verdict

@@ -12,7 +12,7 @@ use flowgate::datapath::{
 use lb_common::{
     abi::{Backend, BackendCounters, BackendState, Bucket, Endpoint, Identity, Wheel, ipv4},
     flow::{self, Entry},
-    hash::{FlowKeys, Tuple},
+    hash::{FlowKeys, Seed},
     verdict::Verdict,
     wheel::Index,
 };
@@ -112,9 +112,18 @@ impl Rig {
             chunk: number * WHEEL_STRIDE,
             length: 0,
         };
-        let service = Endpoint::service(ipv4(VIP), port.to_be(), protocol, index, number, at);
+        let keys = FlowKeys(self.identity.flow_keys);
+        let vip = ipv4(VIP);
+        let service = Endpoint::service(&keys, vip, port.to_be(), protocol, index, number, at);
         self.endpoints.insert((port, protocol), service);
         self.wheel(port, protocol, wheel);
+    }
+
+    /// A server that is backend `number`, whose service of the VIP has `vip_port`.
+    pub fn server(&mut self, server: Socket, protocol: u8, number: u16, vip_port: u16) {
+        let seed = self.seed(vip_port, protocol);
+        let (address, port) = (ipv4(server.0), server.1.to_be());
+        self.endpoint(&Endpoint::server(address, port, protocol, number, seed));
     }
 
     /// Another wheel for a service, in the same chunks.
@@ -201,16 +210,16 @@ impl Rig {
         flow::find(load, fingerprint).map(|(_, entry)| entry)
     }
 
+    /// The seed of a service of the VIP.
+    fn seed(&self, port: u16, protocol: u8) -> Seed {
+        let vip = u32::from_ne_bytes(VIP);
+        FlowKeys(self.identity.flow_keys).seed(vip, port.to_be(), protocol)
+    }
+
     /// Where a flow lies: bucket and fingerprint.
     pub fn place(&self, client: Socket, port: u16, protocol: u8) -> (u32, u64) {
-        let tuple = Tuple {
-            client: u32::from_ne_bytes(client.0),
-            vip: u32::from_ne_bytes(VIP),
-            client_port: client.1.to_be(),
-            vip_port: port.to_be(),
-            protocol,
-        };
-        let hash = FlowKeys(self.identity.flow_keys).hash(tuple);
+        let seed = self.seed(port, protocol);
+        let hash = seed.hash(u32::from_ne_bytes(client.0), client.1.to_be());
         flow::place(hash, self.identity.flow_shift)
     }
 

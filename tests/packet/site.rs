@@ -155,23 +155,20 @@ fn translated(rig: &mut Rig) {
         (13, 90, UDP, Egress::Same),
         (14, 91, UDP, Egress::Other),
     ] {
-        let (address, server_port) = server_of(number);
         rig.backend(number, &nat(number, port, protocol, egress));
         rig.service(port, protocol, Index::Counter, &[number]);
-        let port = server_port.to_be();
-        rig.endpoint(&Endpoint::server(ipv4(address), port, protocol, number));
+        rig.server(server_of(number), protocol, number, port);
     }
-    let (address, port) = SHARED_SERVER;
     for (number, vip_port, sharing) in [(21, 93, 22), (22, 94, 23), (23, 95, 24), (24, 96, 0)] {
         let backend = Backend {
-            address: ipv4(address),
+            address: ipv4(SHARED_SERVER.0),
             sharing,
             ..nat(number, vip_port, TCP, Egress::Same)
         };
         rig.backend(number, &backend);
         rig.service(vip_port, TCP, Index::Counter, &[number]);
     }
-    rig.endpoint(&Endpoint::server(ipv4(address), port.to_be(), TCP, 21));
+    rig.server(SHARED_SERVER, TCP, 21, 93);
 }
 
 /// What no userspace should ever write.

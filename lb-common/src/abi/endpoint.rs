@@ -1,5 +1,8 @@
 use super::{Address, Record};
-use crate::wheel::Index;
+use crate::{
+    hash::{FlowKeys, Seed},
+    wheel::Index,
+};
 
 /// What an endpoint is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +44,8 @@ pub struct Endpoint {
     /// VIP: until when it is ours to answer for, in ns of the kernel's monotonic
     /// clock; [`NO_DEADLINE`] for always.
     pub deadline: u64,
-    /// Zero.
-    pub reserved3: [u64; 2],
+    /// Service: its part of its flows' hash. Server: that of its first backend's service.
+    pub seed: Seed,
 }
 
 /// Where a service's wheel lies. One word, so that a wheel is replaced whole.
@@ -84,12 +87,13 @@ impl Endpoint {
         number: 0,
         reserved2: 0,
         deadline: 0,
-        reserved3: [0; 2],
+        seed: Seed([0; 2]),
     };
 
-    /// A service.
+    /// A service, of flows that are hashed with `keys`.
     #[must_use]
     pub const fn service(
+        keys: &FlowKeys,
         vip: Address,
         port: u16,
         protocol: u8,
@@ -103,6 +107,7 @@ impl Endpoint {
             index: index as u8,
             wheel,
             number,
+            seed: keys.seed(vip[0], port, protocol),
             ..Endpoint::FREE
         }
     }
@@ -118,13 +123,20 @@ impl Endpoint {
         }
     }
 
-    /// A server of a `nat` service.
+    /// A server that is `backend`, whose service has this seed, in a `nat` service.
     #[must_use]
-    pub const fn server(address: Address, port: u16, protocol: u8, backend: u16) -> Self {
+    pub const fn server(
+        address: Address,
+        port: u16,
+        protocol: u8,
+        backend: u16,
+        seed: Seed,
+    ) -> Self {
         Endpoint {
             address,
             selector: selector(port, protocol, Kind::Server),
             number: backend as u32,
+            seed,
             ..Endpoint::FREE
         }
     }

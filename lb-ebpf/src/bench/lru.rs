@@ -5,9 +5,12 @@ use core::ptr;
 use aya_ebpf::{macros::map, maps::LruHashMap};
 use lb_common::{
     flow::{Entry, State, Tick},
-    hash::{self, Tuple},
+    hash::{self, Seed},
 };
-use lb_ebpf::flow::{Flows, Slot};
+use lb_ebpf::{
+    flow::{Flows, Slot},
+    parse::Flow,
+};
 
 #[map]
 static LRU: LruHashMap<Key, u64> = LruHashMap::with_max_entries(1 << 20, 0);
@@ -30,13 +33,13 @@ impl Flows for Lru {
     type Key = Key;
 
     #[inline(always)]
-    fn key(tuple: Tuple) -> Key {
+    fn key(flow: Flow, _: Seed) -> Key {
         Key {
-            client: tuple.client,
-            vip: tuple.vip,
-            client_port: tuple.client_port,
-            vip_port: tuple.vip_port,
-            protocol: u32::from(tuple.protocol),
+            client: flow.client,
+            vip: flow.vip,
+            client_port: flow.client_port,
+            vip_port: flow.vip_port,
+            protocol: u32::from(flow.protocol),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Network address translation: the backend sees its own address, and its answers
 //! come back through us.
 
-use lb_common::{checksum::Delta, flow, hash::Tuple, limits::MAX_NAT_SHARED, verdict::Verdict};
+use lb_common::{checksum::Delta, flow, limits::MAX_NAT_SHARED, verdict::Verdict};
 
 use super::link;
 use crate::{
@@ -9,8 +9,9 @@ use crate::{
     flow::Flows,
     maps::{self, BackendRef, EndpointRef},
     packet::{Packet, Window},
-    parse::{Segment, TCP_LEN, UDP_LEN, at},
+    parse::{Flow, Segment, TCP_LEN, UDP_LEN, at},
     pipeline::Outcome,
+    service,
 };
 
 /// Translates a segment's destination to the backend. `Some` is the verdict on one
@@ -41,19 +42,21 @@ pub fn forward(packet: &Packet, segment: &Segment, backend: BackendRef) -> Optio
 #[must_use]
 pub fn origin<F: Flows>(segment: &Segment, server: EndpointRef) -> Option<BackendRef> {
     let mut number = server.number() as u16;
+    let mut seed = server.seed();
     for _ in 0..MAX_NAT_SHARED {
         if number == 0 {
             return None;
         }
         let backend = BackendRef::get(number)?;
         // The flow as the client began it.
-        let key = F::key(Tuple {
+        let flow = Flow {
             client: segment.destination,
             vip: backend.vip(),
             client_port: segment.destination_port,
             vip_port: backend.vip_port(),
             protocol: segment.protocol(),
-        });
+        };
+        let key = F::key(flow, seed);
         if let Some(slot) = F::find(&key)
             && slot.entry.backend() == number
         {
@@ -62,6 +65,9 @@ pub fn origin<F: Flows>(segment: &Segment, server: EndpointRef) -> Option<Backen
             return Some(backend);
         }
         number = backend.sharing();
+        if number != 0 {
+            seed = service::by(BackendRef::get(number)?, segment.protocol())?.seed();
+        }
     }
     None
 }

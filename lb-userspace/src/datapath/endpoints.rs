@@ -232,7 +232,7 @@ fn group(key: Key) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lb_common::abi::ipv4;
+    use lb_common::{abi::ipv4, hash::Seed};
 
     fn table() -> Endpoints {
         Endpoints::open(
@@ -244,7 +244,13 @@ mod tests {
 
     fn server(n: u32) -> Endpoint {
         let [_, a, b, c] = n.to_be_bytes();
-        Endpoint::server(ipv4([10, a, b, c]), 80, 6, (n % 60_000) as u16)
+        Endpoint::server(
+            ipv4([10, a, b, c]),
+            80,
+            6,
+            (n % 60_000) as u16,
+            Seed([1, 2]),
+        )
     }
 
     /// Puts an endpoint, after the grace if slots that were left fill the table.

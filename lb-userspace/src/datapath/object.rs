@@ -73,7 +73,6 @@ impl Object {
         let mut loader = EbpfLoader::new();
         loader
             .verifier_log_level(VerifierLogLevel::STATS)
-            .override_global("FLOW_KEYS", &identity.flow_keys, true)
             .override_global("FLOW_SHIFT", &identity.flow_shift, true)
             .override_global("FLOW_TIMEOUTS", &identity.timeouts, true)
             .override_global("TICK_SHIFT", &identity.tick_shift, true)

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use lb_common::{
     abi::{Kind, Route},
+    hash::FlowKeys,
     limits,
     wheel::Index,
 };
@@ -16,6 +17,7 @@ impl Tables {
     #[must_use]
     pub fn recover(&self) -> Model {
         let mut model = Model::default();
+        model.flow_keys = FlowKeys(self.identity.load(0).flow_keys);
         for number in 1..=limits::MAX_BACKENDS as u16 {
             let record = self.backends.load(u32::from(number));
             if record.protocol != 0 {

@@ -138,7 +138,7 @@ impl Planner {
             .collect();
         for key in gone {
             if let Some(placed) = self.model.services.remove(&key) {
-                let endpoint = key.endpoint(&placed);
+                let endpoint = key.endpoint(&placed, &self.model.flow_keys);
                 self.after.push(Write::RemoveEndpoint(
                     endpoint.address[0],
                     endpoint.selector,
@@ -225,8 +225,10 @@ impl Planner {
         for (&(address, selector), &first) in &firsts {
             if self.model.servers.get(&(address, selector)) != Some(&first) {
                 let record = &self.model.records[&first];
+                let keys = &self.model.flow_keys;
+                let seed = keys.seed(record.vip[0], record.vip_port, record.protocol);
                 let endpoint =
-                    Endpoint::server(record.address, record.port, record.protocol, first);
+                    Endpoint::server(record.address, record.port, record.protocol, first, seed);
                 self.before.push(Write::Endpoint(endpoint));
             }
         }
@@ -301,7 +303,9 @@ impl Planner {
                 entries,
                 in_table: true,
             };
-            self.before.push(Write::Endpoint(key.endpoint(&placed)));
+            self.before.push(Write::Endpoint(
+                key.endpoint(&placed, &self.model.flow_keys),
+            ));
             self.model.services.insert(key, placed);
         }
         for key in target.services.keys() {

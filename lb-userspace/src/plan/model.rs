@@ -7,6 +7,7 @@ use std::{
 
 use lb_common::{
     abi::{Backend, BackendState, Hop, Route, WHEEL_CHUNK, Wheel},
+    hash::FlowKeys,
     limits,
     wheel::Index,
 };
@@ -19,6 +20,8 @@ pub type Id = (ServiceKey, SocketAddrV4);
 /// What the maps hold.
 #[derive(Debug, Clone)]
 pub struct Model {
+    /// Keys of the flow hash.
+    pub flow_keys: FlowKeys,
     /// Services by what tells them apart.
     pub services: BTreeMap<ServiceKey, Placed>,
     /// VIPs.
@@ -74,6 +77,7 @@ impl Placed {
 impl Default for Model {
     fn default() -> Self {
         Model {
+            flow_keys: FlowKeys::default(),
             services: BTreeMap::new(),
             vips: BTreeSet::new(),
             backends: BTreeMap::new(),

@@ -8,6 +8,7 @@ use std::{
 
 use lb_common::{
     abi::{BackendState, Endpoint, Forward, Hop, Route, ipv4},
+    hash::FlowKeys,
     wheel::Index,
 };
 
@@ -50,8 +51,9 @@ impl ServiceKey {
         })
     }
 
-    pub(super) fn endpoint(self, placed: &Placed) -> Endpoint {
+    pub(super) fn endpoint(self, placed: &Placed, keys: &FlowKeys) -> Endpoint {
         Endpoint::service(
+            keys,
             ipv4(self.vip.octets()),
             self.port.to_be(),
             self.protocol_number(),

@@ -83,7 +83,7 @@ impl Bed {
         for program in Program::ALL {
             object.program(program.name())?;
         }
-        site::set_up(&mut object)?;
+        site::set_up(&mut object, &constants.identity)?;
         let counters = Counters::open(&mut object);
         let mut take = |name| object.ebpf.take_map(name).expect("the object has this map");
         let kind = "the map has its kind by its declaration";

@@ -4,9 +4,10 @@ use anyhow::Result;
 use flowgate::datapath::{Object, Tables};
 use lb_common::{
     abi::{
-        Address, Backend, BackendState, Endpoint, Forward, Hop, NO_DEADLINE, Route, WHEEL_CHUNK,
-        Wheel, ipv4,
+        Address, Backend, BackendState, Endpoint, Forward, Hop, Identity, NO_DEADLINE, Route,
+        WHEEL_CHUNK, Wheel, ipv4,
     },
+    hash::FlowKeys,
     wheel::Index,
 };
 
@@ -33,8 +34,10 @@ const UDP: u8 = 17;
 const SERVERS: u16 = 4;
 
 /// Puts the services into the maps.
-pub fn set_up(object: &mut Object) -> Result<()> {
+pub fn set_up(object: &mut Object, identity: &Identity) -> Result<()> {
     let mut tables = Tables::open(object)?;
+    tables.identity.store(0, identity);
+    let keys = FlowKeys(identity.flow_keys);
     service(&mut tables, 0, DSR, TCP, Forward::Dsr, 1..=SERVERS)?;
     let udp = SERVERS + 1..=2 * SERVERS;
     service(&mut tables, 1, DSR_UDP, UDP, Forward::Dsr, udp)?;
@@ -46,6 +49,7 @@ pub fn set_up(object: &mut Object) -> Result<()> {
         SERVER.1.to_be(),
         TCP,
         nat,
+        keys.seed(ipv4(VIP)[0], NAT.1.to_be(), TCP),
     ))?;
     tables.put_routes(&[Route {
         prefix: 0,
@@ -97,7 +101,9 @@ fn service(
     const { assert!((SERVERS as u32) <= WHEEL_CHUNK) };
     tables.put_wheel(wheel.chunk, &entries);
     tables.reset_cursor(number, wheel.length)?;
+    let keys = FlowKeys(tables.identity.load(0).flow_keys);
     tables.put_endpoint(&Endpoint::service(
+        &keys,
         ipv4(socket.0),
         socket.1.to_be(),
         protocol,
