@@ -105,7 +105,7 @@ verdicts! {
     DropInternal = 56, Drop, "drop_internal";
 }
 
-/// Counters in the verdict map: one more than the highest number, rounded up.
+/// Counters in the verdict map: more than the highest number, a power of two.
 pub const VERDICT_SLOTS: u32 = 64;
 
 const _: () = {

@@ -50,7 +50,7 @@ static CURSORS: PerCpuArray<Cursor> = PerCpuArray::with_max_entries(limits::MAX_
 static BACKEND_COUNTERS: PerCpuArray<BackendCounters> =
     PerCpuArray::with_max_entries(limits::MAX_BACKENDS + 1, 0);
 #[map]
-static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(VERDICT_SLOTS, 0);
+static VERDICTS: PerCpuArray<[u64; VERDICT_SLOTS as usize]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Not read here: what userspace must find again after a restart.
 #[map]
@@ -90,9 +90,11 @@ macro_rules! word {
 /// Counts a packet's outcome.
 #[inline(always)]
 pub fn count(verdict: Verdict) {
-    if let Some(counter) = VERDICTS.get_ptr_mut(verdict as u32) {
-        // SAFETY: a counter of this CPU's own, which no one else writes.
-        unsafe { *counter += 1 };
+    if let Some(counters) = VERDICTS.get_ptr_mut(0) {
+        let index = verdict as usize & (VERDICT_SLOTS as usize - 1);
+        // SAFETY: VERDICT_SLOTS counters of this CPU's own, which no one else writes; the
+        // mask keeps the index below that.
+        unsafe { *counters.cast::<u64>().add(index) += 1 };
     }
 }
 

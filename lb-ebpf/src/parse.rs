@@ -13,7 +13,10 @@ use network_types::{
     udp::UdpHdr,
 };
 
-use crate::{node, packet::Packet};
+use crate::{
+    node,
+    packet::{Packet, Window},
+};
 
 /// Length of the frames' parts, for IPv4 without options.
 pub const IP: usize = EthHdr::LEN;
@@ -82,6 +85,9 @@ pub mod at {
     pub const ARP_TARGET: usize = EthHdr::LEN + offset_of!(ArpHdr, tpa);
 }
 
+const TCP: u8 = IpProto::Tcp as u8;
+const UDP: u8 = IpProto::Udp as u8;
+const ICMP: u8 = IpProto::Icmp as u8;
 const ETHER_IPV4: u16 = 0x0800u16.to_be();
 const ETHER_ARP: u16 = 0x0806u16.to_be();
 /// Everything of the fragment field but "don't fragment" and the reserved bit.
@@ -203,11 +209,7 @@ impl Segment {
     #[inline(always)]
     #[must_use]
     pub fn protocol(&self) -> u8 {
-        if self.is_tcp {
-            IpProto::Tcp as u8
-        } else {
-            IpProto::Udp as u8
-        }
+        if self.is_tcp { TCP } else { UDP }
     }
 
     /// Whether it asks for a new TCP connection.
@@ -271,43 +273,56 @@ fn ipv4(packet: &Packet) -> Parsed {
     if frame.load::<u16, { at::IP_FRAGMENT }>() & FRAGMENT != 0 {
         return Parsed::stray(destination, Verdict::DropFragment);
     }
-    let protocol = frame.load::<u8, { at::IP_PROTOCOL }>();
-    let is_tcp = protocol == IpProto::Tcp as u8;
-    let is_icmp = protocol == IpProto::Icmp as u8;
-    if !is_tcp && !is_icmp && protocol != IpProto::Udp as u8 {
-        return Parsed::stray(destination, Verdict::DropVipProtocol);
-    }
     let total = IP + u16::from_be(frame.load::<u16, { at::IP_LENGTH }>()) as usize;
-    let Some(head) = packet.window::<UDP_LEN>() else {
-        return Parsed::stray(destination, Verdict::DropMalformed);
-    };
-    if total < UDP_LEN || total > packet.length() {
-        return Parsed::stray(destination, Verdict::DropMalformed);
+    if total > packet.length() {
+        return Parsed::stray(destination, broken(frame));
     }
-    let mut segment = Segment {
+    match frame.load::<u8, { at::IP_PROTOCOL }>() {
+        TCP => match packet.window::<TCP_LEN>() {
+            Some(tcp) if total >= TCP_LEN => {
+                let flags = tcp.load::<u8, { at::TCP_FLAGS }>();
+                Parsed::of(Kind::Segment, segment(packet, tcp.narrow(), true, flags))
+            }
+            _ => Parsed::stray(destination, Verdict::DropMalformed),
+        },
+        UDP => match packet.window::<UDP_LEN>() {
+            Some(udp) if total >= UDP_LEN => {
+                Parsed::of(Kind::Segment, segment(packet, udp, false, 0))
+            }
+            _ => Parsed::stray(destination, Verdict::DropMalformed),
+        },
+        ICMP => match packet.window::<UDP_LEN>() {
+            Some(icmp) if total >= UDP_LEN => {
+                if icmp.load::<u16, { at::ICMP_TYPE }>() == ECHO_REQUEST {
+                    Parsed::of(Kind::Echo, Segment::NONE)
+                } else {
+                    Parsed::stray(destination, Verdict::DropVipProtocol)
+                }
+            }
+            _ => Parsed::stray(destination, Verdict::DropMalformed),
+        },
+        _ => Parsed::stray(destination, Verdict::DropVipProtocol),
+    }
+}
+
+/// The verdict on a packet for a VIP that says it is longer than its frame.
+#[inline(always)]
+fn broken(frame: Window<L4>) -> Verdict {
+    match frame.load::<u8, { at::IP_PROTOCOL }>() {
+        TCP | UDP | ICMP => Verdict::DropMalformed,
+        _ => Verdict::DropVipProtocol,
+    }
+}
+
+#[inline(always)]
+fn segment(packet: &Packet, head: Window<UDP_LEN>, is_tcp: bool, flags: u8) -> Segment {
+    Segment {
         is_tcp,
         length: packet.length(),
         source: head.load::<u32, { at::IP_SOURCE }>(),
-        destination,
+        destination: head.load::<u32, { at::IP_DESTINATION }>(),
         source_port: head.load::<u16, { at::PORT_SOURCE }>(),
         destination_port: head.load::<u16, { at::PORT_DESTINATION }>(),
-        flags: 0,
-    };
-    if is_icmp {
-        return if head.load::<u16, { at::ICMP_TYPE }>() == ECHO_REQUEST {
-            Parsed::of(Kind::Echo, segment)
-        } else {
-            Parsed::stray(destination, Verdict::DropVipProtocol)
-        };
+        flags,
     }
-    if is_tcp {
-        let Some(window) = packet.window::<TCP_LEN>() else {
-            return Parsed::stray(destination, Verdict::DropMalformed);
-        };
-        if total < TCP_LEN {
-            return Parsed::stray(destination, Verdict::DropMalformed);
-        }
-        segment.flags = window.load::<u8, { at::TCP_FLAGS }>();
-    }
-    Parsed::of(Kind::Segment, segment)
 }

@@ -10,7 +10,7 @@ use super::{DatapathError, Object, kernel_error, tables::Plain};
 
 /// The data plane's counters.
 pub struct Counters {
-    verdicts: PerCpuArray<MapData, u64>,
+    verdicts: PerCpuArray<MapData, [u64; VERDICT_SLOTS as usize]>,
     backends: PerCpuArray<MapData, Plain<BackendCounters>>,
 }
 
@@ -36,13 +36,13 @@ impl Counters {
     ///
     /// [`DatapathError::Kernel`].
     pub fn verdicts(&self) -> Result<Vec<(Verdict, u64)>, DatapathError> {
-        const { assert!(VERDICT_SLOTS > 0) };
-        let read = |&verdict: &Verdict| {
-            let values = self.verdicts.get(&(verdict as u32), 0);
-            let values = values.map_err(|e| kernel_error("reading the verdict counters", &e))?;
-            Ok((verdict, values.iter().sum()))
-        };
-        Verdict::ALL.iter().map(read).collect()
+        let values = self.verdicts.get(&0, 0);
+        let values = values.map_err(|e| kernel_error("reading the verdict counters", &e))?;
+        let sum = |verdict: &Verdict| values.iter().map(|counts| counts[*verdict as usize]).sum();
+        Ok(Verdict::ALL
+            .iter()
+            .map(|verdict| (*verdict, sum(verdict)))
+            .collect())
     }
 
     /// A backend's counters, all CPUs together.
