@@ -1,11 +1,17 @@
 //! Starting, stopping, and being refused.
 
-use std::time::Duration;
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::Result;
 use flowgate_tests::{
     bpffs::PinDir,
-    client, counters,
+    client, counters, flowgate,
     lab::Mode,
     process::{Process, how},
     stage::Stage,
@@ -67,11 +73,45 @@ fn a_second_daemon_on_an_interface_is_refused_and_changes_nothing() -> Result<()
 fn a_missing_interface_is_named() -> Result<()> {
     Stage::test(Mode::Dsr, |stage| {
         let path = stage.flowgate.configuration();
-        let text = std::fs::read_to_string(path)?;
-        std::fs::write(path, text.replace("\"front\"", "\"nosuch0\""))?;
+        let text = fs::read_to_string(path)?;
+        fs::write(path, text.replace("\"front\"", "\"nosuch0\""))?;
         refused(stage, "nosuch0")
     })
 }
+
+/// A copy of the binary runs: the binary itself may lie where only root gets.
+#[test]
+fn without_privileges_it_says_what_it_needs_and_leaves_nothing() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o777));
+    open(scratch.path())?;
+    let binary = scratch.path().join("flowgate");
+    fs::copy(flowgate::binary()?, &binary)?;
+    let configuration = scratch.path().join("flowgate.toml");
+    fs::write(&configuration, "[node]\ninterfaces = [\"lo\"]\n")?;
+    let pins = PinDir::new()?;
+    let output = Command::new(&binary)
+        .args(["run", "--config"])
+        .arg(&configuration)
+        .arg("--run-dir")
+        .arg(scratch.path().join("run"))
+        .arg("--pin-dir")
+        .arg(pins.path())
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("needs root") && said.contains("sudo"),
+        "{said}"
+    );
+    assert!(!pins.path().exists(), "its pins are left");
+    Ok(())
+}
+
+/// The user and group that own nothing.
+const NOBODY: u32 = 65_534;
 
 /// Runs another daemon, which must end by itself with an error that says `names`.
 fn refused(stage: &Stage, names: &str) -> Result<()> {

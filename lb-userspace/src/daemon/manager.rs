@@ -1,15 +1,18 @@
 //! The daemon's one owner of everything that changes: it takes events, one after the
 //! other, and brings the maps to where they should be.
 
+mod health;
+mod sweep;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, anyhow};
-use lb_common::{abi::BackendState, flow::Timeouts};
+use lb_common::flow::Timeouts;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -17,6 +20,7 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
+use self::sweep::Swept;
 use super::{
     RUNTIME_CHANGES,
     aims::{self, Ways, aims},
@@ -30,10 +34,10 @@ use crate::{
         types::{ApiError, ChangeReply, ReloadReply, Stats, Status},
     },
     cli::RunArgs,
-    config::model::{Config, Service},
+    config::model::Config,
     datapath::{Constants, Counters, DatapathError, Flows, Object, Pins, Tables, object},
     desired::{Change, Desired, RuntimeChanges},
-    health::{Checker, Health, HealthEvent, Target as CheckTarget, TargetId},
+    health::{Checker, HealthEvent, TargetId},
     net::{NetState, Watcher},
     plan::{self, Model, PlanError},
 };
@@ -59,14 +63,6 @@ pub(super) struct Manager {
     sweep: Option<JoinHandle<Swept>>,
     health_events: mpsc::Receiver<HealthEvent>,
     net_changes: watch::Receiver<Arc<NetState>>,
-}
-
-/// What a sweep found.
-struct Swept {
-    /// Numbers that waited for their flows to end when it began.
-    retired: HashSet<u16>,
-    /// Flows by backend number.
-    flows: Vec<u32>,
 }
 
 /// Why the maps can't be brought to where they should be.
@@ -315,73 +311,6 @@ impl Manager {
             })
     }
 
-    /// Has exactly the desired backends checked. Those that are in the maps and up are
-    /// taken for healthy until a check says otherwise, so that a new daemon changes
-    /// nothing by its coming.
-    async fn watch_health(&mut self) {
-        let mut targets = Vec::new();
-        let mut health = HashMap::new();
-        for service in &self.desired.config().services {
-            let Some(check) = &service.health else {
-                continue;
-            };
-            for backend in &service.backends {
-                let id = aims::id(service, backend);
-                let known = self.health.remove(&id).unwrap_or_else(|| Known {
-                    health: self.found(service, backend),
-                    reason: None,
-                    since: SystemTime::now(),
-                });
-                targets.push(CheckTarget {
-                    id: id.clone(),
-                    address: (backend.address, backend.port).into(),
-                    check: check.clone(),
-                    host: service.vip.to_string(),
-                    initial: known.health,
-                });
-                health.insert(id, known);
-            }
-        }
-        self.health = health;
-        self.checker.set_targets(targets).await;
-        self.want();
-    }
-
-    fn found(&self, service: &Service, backend: &crate::config::model::Backend) -> Health {
-        let number = aims::key(service).and_then(|key| {
-            let std::net::IpAddr::V4(address) = backend.address else {
-                return None;
-            };
-            let server = std::net::SocketAddrV4::new(address, backend.port);
-            self.model.backends.get(&(key, server))
-        });
-        let record = number.and_then(|number| self.model.records.get(number));
-        match record.map(|record| BackendState::from_byte(record.state)) {
-            Some(BackendState::Active | BackendState::Draining) => Health::Healthy,
-            Some(BackendState::Down | BackendState::Free) | None => Health::Checking,
-        }
-    }
-
-    fn want(&self) {
-        let ports = self.ports.list();
-        self.watcher
-            .want(aims::wanted_hops(self.desired.config(), &self.net, &ports));
-    }
-
-    fn take_health(&mut self, event: HealthEvent) {
-        let Some(known) = self.health.get_mut(&event.id) else {
-            return;
-        };
-        let TargetId { service, backend } = &event.id;
-        match event.health {
-            Health::Failed => warn!(service, backend, reason = event.reason, "failed"),
-            Health::Healthy | Health::Checking => info!(service, backend, "{}", event.health),
-        }
-        known.health = event.health;
-        known.reason = (event.health == Health::Failed).then_some(event.reason);
-        known.since = SystemTime::now();
-    }
-
     async fn take_net(&mut self) {
         self.net = Arc::clone(&self.net_changes.borrow_and_update());
         if let Err(error) = self.ports.follow(&self.net, &mut self.tables).await {
@@ -433,36 +362,6 @@ impl Manager {
         }
         self.model = plan.model;
         Ok(())
-    }
-
-    fn begin_sweep(&mut self) {
-        if self.sweep.is_some() {
-            return;
-        }
-        let now = match self.clock.tick() {
-            Ok(now) => now,
-            Err(error) => {
-                error!("{error}");
-                return;
-            }
-        };
-        let retired = self.model.retired().collect();
-        let flows = Arc::clone(&self.flows);
-        self.sweep = Some(tokio::task::spawn_blocking(move || Swept {
-            retired,
-            flows: flows.sweep(now),
-        }));
-    }
-
-    /// A number is free again once a sweep that began after it was retired has not met
-    /// it: no packet gives a retired number to a flow.
-    fn end_sweep(&mut self, swept: &Swept) {
-        let released = self.model.release(|number| {
-            !swept.retired.contains(&number) || swept.flows[usize::from(number)] > 0
-        });
-        for number in released {
-            self.tables.forget_backend(number);
-        }
     }
 }
 
