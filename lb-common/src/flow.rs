@@ -56,8 +56,11 @@ impl State {
 /// A moment on the coarse clock, modulo 256 ticks.
 pub type Tick = u8;
 
+/// From this many ticks on, an age is one in the future.
+pub const FUTURE: u8 = 248;
+
 /// After how many ticks without a packet an entry has expired, by state.
-/// All must be well below 256, since ages are known modulo 256.
+/// All must be well below [`FUTURE`], since ages are known modulo 256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts(u32);
 
@@ -172,7 +175,16 @@ impl Entry {
     #[must_use]
     #[inline(always)]
     pub const fn is_expired(self, now: Tick, timeouts: Timeouts) -> bool {
-        now.wrapping_sub(self.age()) > timeouts.of(self.state())
+        self.idle(now) > timeouts.of(self.state())
+    }
+
+    /// Ticks since its last packet. Whoever looked at the clock before another CPU wrote
+    /// the entry finds it a little in the future: that is no time at all.
+    #[must_use]
+    #[inline(always)]
+    pub const fn idle(self, now: Tick) -> u8 {
+        let ticks = now.wrapping_sub(self.age());
+        if ticks >= FUTURE { 0 } else { ticks }
     }
 
     /// How readily the slot is given to a new flow; 0 is never. Free slots
@@ -183,7 +195,7 @@ impl Entry {
         if self.is_empty() {
             return 4 << 8;
         }
-        let idle = now.wrapping_sub(self.age()) as u32;
+        let idle = self.idle(now) as u32;
         if self.is_expired(now, timeouts) {
             return 3 << 8 | idle;
         }
@@ -378,7 +390,11 @@ mod tests {
                 () if e.state() == State::Closing => 3,
                 () => 4,
             };
-            let idle = |e: Entry| if e.is_empty() { 0 } else { now.wrapping_sub(e.age()) };
+            let idle = |e: Entry| match now.wrapping_sub(e.age()) {
+                _ if e.is_empty() => 0,
+                248..=255 => 0,
+                ticks => ticks,
+            };
             let best = bucket.iter().map(|&e| (class(e), 255 - idle(e))).min().unwrap();
             match victim(|i| bucket[i], now, TIMEOUTS) {
                 Some((_, old)) => prop_assert_eq!((class(old), 255 - idle(old)), best),
@@ -451,6 +467,21 @@ mod tests {
     #[test]
     fn a_second_datagram_assures_a_udp_flow() {
         assert_eq!(after_client(State::New, false, 0), State::Assured);
+    }
+
+    /// Another CPU's clock, or a sweep's, was read just before the tick.
+    #[test]
+    fn an_entry_of_the_next_tick_is_fresh() {
+        for state in State::ALL {
+            assert!(
+                !Entry::new(1, 1, 7, state).is_expired(6, TIMEOUTS),
+                "{state:?}"
+            );
+            assert!(
+                !Entry::new(1, 1, 0, state).is_expired(255, TIMEOUTS),
+                "{state:?}"
+            );
+        }
     }
 
     #[test]
