@@ -113,6 +113,14 @@ impl Entry {
         )
     }
 
+    /// What holds a slot while its owner is written: it belongs to no backend, and no
+    /// new flow takes it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn claimed(now: Tick) -> Self {
+        Entry(1 << (64 - FINGERPRINT_BITS) | (now as u64) << AGE_SHIFT)
+    }
+
     /// From the word in the map.
     #[must_use]
     #[inline(always)]
@@ -194,6 +202,9 @@ impl Entry {
     const fn readiness(self, now: Tick, timeouts: Timeouts) -> u32 {
         if self.is_empty() {
             return 4 << 8;
+        }
+        if self.backend() == 0 {
+            return 0;
         }
         let idle = self.idle(now) as u32;
         if self.is_expired(now, timeouts) {

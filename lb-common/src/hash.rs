@@ -1,10 +1,20 @@
 //! Hashes: one keyed, for flows; one plain, for the endpoint table.
 
+use crate::abi::{Address, Family};
+
+/// Words of [`FlowKeys`].
+pub const FLOW_KEYS: usize = 20;
+
 /// Secret keys of the flow hash, random for each cluster. They don't change
 /// while a flow table lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
-pub struct FlowKeys(pub [u64; 10]);
+pub struct FlowKeys(pub [u64; FLOW_KEYS]);
+
+/// The keys that fold an IPv6 address: the data plane has them as read-only data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct FoldKeys(pub [u64; 10]);
 
 /// What a service contributes to the hash of its flows: random words that userspace
 /// makes of the keys once, and the data plane finds in the service's record.
@@ -18,43 +28,82 @@ impl FlowKeys {
     /// universal string hashing is fast", 2014), so seeds of any two services are
     /// independent for whoever doesn't know the keys.
     #[must_use]
-    pub const fn seed(&self, vip: u32, vip_port: u16, protocol: u8) -> Seed {
-        Seed([
-            self.word(vip, vip_port, protocol, 1),
-            self.word(vip, vip_port, protocol, 2),
-        ])
+    pub const fn seed(&self, family: Family, vip: Address, vip_port: u16, protocol: u8) -> Seed {
+        let vip = match family {
+            Family::V4 => vip[0] as u64,
+            Family::V6 => self.fold_keys().fold(vip),
+        };
+        let rest = vip_port as u64 | (protocol as u64) << 16 | (family as u64) << 24;
+        Seed([self.word(vip, rest, 1), self.word(vip, rest, 2)])
     }
 
-    const fn word(&self, vip: u32, vip_port: u16, protocol: u8, which: u64) -> u64 {
-        let (a, b, c) = (vip as u64, vip_port as u64, protocol as u64);
+    const fn word(&self, vip: u64, rest: u64, which: u64) -> u64 {
+        let parts = [vip & LOW, rest, vip >> 32, which];
         let k = &self.0;
-        let high = multilinear([k[0], k[1], k[2], k[3], k[4]], a, b, c, which);
-        let low = multilinear([k[5], k[6], k[7], k[8], k[9]], a, b, c, which);
+        let high = multilinear([k[0], k[1], k[2], k[3], k[4]], parts);
+        let low = multilinear([k[5], k[6], k[7], k[8], k[9]], parts);
         mix(high >> 32 << 32 | low >> 32)
+    }
+
+    /// The keys that fold IPv6 addresses.
+    #[must_use]
+    pub const fn fold_keys(&self) -> FoldKeys {
+        let mut keys = [0; 10];
+        let mut at = 0;
+        while at < keys.len() {
+            keys[at] = self.0[10 + at];
+            at += 1;
+        }
+        FoldKeys(keys)
     }
 }
 
-impl Seed {
-    /// The keyed 64-bit hash of the flow from a client, whose address and port are as they
-    /// lie in a packet.
-    ///
-    /// For whoever doesn't know the keys, two flows of a service collide in all bits with
-    /// probability at most 2⁻³³: where the ports differ the equation is linear in the
-    /// first word with a factor below 2¹⁶, and where they are equal it is linear in the
-    /// second with one below 2³². Two flows of different services collide like random
-    /// words. The bijection at the end breaks up the regular spacing that neighbouring
-    /// ports and addresses would have.
+impl FoldKeys {
+    /// An IPv6 address in one word; two of them are the same with probability 2⁻⁶⁴ for
+    /// whoever doesn't know the keys (multilinear-HM, as for the seeds, in each half).
     #[must_use]
     #[inline(always)]
-    pub const fn hash(self, client: u32, client_port: u16) -> u64 {
-        let address = self.0[0].wrapping_add(client as u64);
-        let port = self.0[1].wrapping_add(client_port as u64);
-        mix(address.wrapping_mul(port))
+    pub const fn fold(&self, address: Address) -> u64 {
+        let parts = [
+            address[0] as u64,
+            address[1] as u64,
+            address[2] as u64,
+            address[3] as u64,
+        ];
+        let k = &self.0;
+        let high = multilinear([k[0], k[1], k[2], k[3], k[4]], parts);
+        let low = multilinear([k[5], k[6], k[7], k[8], k[9]], parts);
+        high >> 32 << 32 | low >> 32
+    }
+}
+
+const LOW: u64 = 0xffff_ffff;
+
+impl Seed {
+    /// The keyed 64-bit hash of the flow from a client. `client` is an IPv4 address as it
+    /// lies in the packet, or a folded IPv6 one; `ports` is the client's port, and the
+    /// VIP's above it, as they lie in the packet.
+    ///
+    /// For whoever doesn't know the keys, two flows of a service collide in all bits with
+    /// probability at most 2⁻³²: where the ports differ the equation is linear in the
+    /// first word with a factor below 2³², where the low halves of the clients differ it
+    /// is linear in the second, and where only the high halves differ their factor is odd
+    /// and random. Two flows of different services collide like random words. The
+    /// bijection at the end breaks up the regular spacing that neighbouring ports and
+    /// addresses would have.
+    #[must_use]
+    #[inline(always)]
+    pub const fn hash(self, client: u64, ports: u32) -> u64 {
+        let address = self.0[0].wrapping_add(client & LOW);
+        let port = self.0[1].wrapping_add(ports as u64);
+        let high = (client >> 32).wrapping_mul(self.0[0] | 1);
+        mix(address.wrapping_mul(port).wrapping_add(high))
     }
 }
 
 #[inline(always)]
-const fn multilinear(k: [u64; 5], a: u64, b: u64, c: u64, d: u64) -> u64 {
+const fn multilinear(k: [u64; 5], parts: [u64; 4]) -> u64 {
+    let [a, b, c, d] = parts;
     let ab = k[0].wrapping_add(a).wrapping_mul(k[1].wrapping_add(b));
     let cd = k[2].wrapping_add(c).wrapping_mul(k[3].wrapping_add(d));
     ab.wrapping_add(cd).wrapping_add(k[4])
@@ -79,8 +128,11 @@ pub const fn reduce(hash: u64, length: u32) -> u32 {
 /// group's pilot it chooses a slot.
 #[must_use]
 #[inline(always)]
-pub const fn endpoint(address: u32, selector: u32) -> u64 {
-    let x = (address as u64 | (selector as u64) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+pub const fn endpoint(address: Address, selector: u32) -> u64 {
+    let first = address[0] as u64 | (address[1] as u64) << 32;
+    let second = address[2] as u64 | (address[3] as u64) << 32;
+    let x = first ^ (selector as u64) << 32 ^ second.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let x = x.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (x ^ x >> 32).wrapping_mul(0xff51_afd7_ed55_8ccd)
 }
 
@@ -117,19 +169,36 @@ mod tests {
         0x3f84_d5b5_b547_0917,
         0x9216_d5d9_8979_fb1b,
         0xd131_0ba6_98df_b5ac,
+        0x2ffd_72db_d01a_dfb7,
+        0xb8e1_afed_6a26_7e96,
+        0xba7c_9045_f12c_7f99,
+        0x24a1_9947_b391_6cf7,
+        0x0801_f2e2_858e_fc16,
+        0x6369_20d8_7157_4e69,
+        0xa458_fea3_f493_3d7e,
+        0x0d95_748f_728e_b658,
+        0x718b_cd58_8215_4aee,
+        0x7b54_a41d_c25a_59b5,
     ]);
 
-    const VIP: u32 = 0x0a71_00cb;
+    const VIP: Address = [0x0a71_00cb, 0, 0, 0];
+    const VIP6: Address = [0xb80d_0120, 0, 0, 0x1000_0000];
 
     fn seed() -> Seed {
-        KEYS.seed(VIP, 0x5000, 6)
+        KEYS.seed(Family::V4, VIP, 0x5000, 6)
+    }
+
+    /// An IPv6 client, given by its four words.
+    fn six(words: Address, ports: u32) -> u64 {
+        let seed = KEYS.seed(Family::V6, VIP6, 0x5000, 6);
+        seed.hash(KEYS.fold_keys().fold(words), ports)
     }
 
     /// Buckets of 8 slots at half load: how many of 2^16 neighbouring flows find no place.
-    fn overflow(flows: impl Iterator<Item = (u32, u16)>) -> usize {
+    fn overflow(hashes: impl Iterator<Item = u64>) -> usize {
         let mut load = vec![0usize; 1 << 14];
-        for (client, port) in flows {
-            load[(seed().hash(client, port) >> (64 - 14)) as usize] += 1;
+        for hash in hashes {
+            load[(hash >> (64 - 14)) as usize] += 1;
         }
         load.iter().map(|&n| n.saturating_sub(8)).sum()
     }
@@ -137,59 +206,78 @@ mod tests {
     #[test]
     fn neighbouring_ports_and_addresses_spread_like_random_ones() {
         // Poisson with mean 4: 0.7 % of 65,536 overflow, 465 ± 60.
-        let ports = overflow((0..=u16::MAX).map(|port| (0x0100_000a, port.to_be())));
-        let addresses = overflow((0..1u32 << 16).map(|n| ((0x0a00_0000 + n).to_be(), 0x3930)));
-        let both = overflow((0..1u32 << 16).map(|n| {
-            let client = (0x0a00_0000 + (n & 0xff)).to_be();
-            (client, (32_768 + (n >> 8) as u16).to_be())
-        }));
-        for overflow in [ports, addresses, both] {
-            assert!((300..650).contains(&overflow), "{ports} {addresses} {both}");
+        let hash = |client: u32, port: u16| {
+            seed().hash(
+                u64::from(client.to_be()),
+                0x5000_0000 | u32::from(port.to_be()),
+            )
+        };
+        let ports = overflow((0..=u16::MAX).map(|port| hash(0x0a00_0001, port)));
+        let addresses = overflow((0..1u32 << 16).map(|n| hash(0x0a00_0000 + n, 0x3930)));
+        let both = overflow(
+            (0..1u32 << 16).map(|n| hash(0x0a00_0000 + (n & 0xff), 32_768 + (n >> 8) as u16)),
+        );
+        let host = |n: u32| [0xb80d_0120, 0, 0, n.to_be()];
+        let six_addresses = overflow((0..1u32 << 16).map(|n| six(host(n), 0x5000_3039)));
+        let six_ports = overflow((0..1u32 << 16).map(|n| six(host(1), 0x5000_0000 | n)));
+        let networks = overflow((0..1u32 << 16).map(|n| six([0xb80d_0120, n, 0, 1], 0x5000_3039)));
+        let all = [ports, addresses, both, six_addresses, six_ports, networks];
+        for overflow in all {
+            assert!((300..650).contains(&overflow), "{all:?}");
         }
     }
 
     #[test]
     fn every_input_bit_changes_about_half_the_output() {
-        let (client, port) = (0x0100_000a, 0x3930);
-        let base = seed().hash(client, port);
-        let other = |bit: u32| match bit {
-            0..32 => seed().hash(client ^ 1 << bit, port),
-            32..48 => seed().hash(client, port ^ 1 << (bit - 32)),
-            48..64 => KEYS
-                .seed(VIP, 0x5000 ^ 1 << (bit - 48), 6)
-                .hash(client, port),
-            64..96 => KEYS
-                .seed(VIP ^ 1 << (bit - 64), 0x5000, 6)
-                .hash(client, port),
-            _ => KEYS.seed(VIP, 0x5000, 17).hash(client, port),
+        let (client, ports) = (0x0100_000a, 0x5000_3930);
+        let base = seed().hash(client, ports);
+        let of = |vip, port, protocol| {
+            let seed = KEYS.seed(Family::V4, vip, port, protocol);
+            seed.hash(client, ports)
         };
-        let changed: Vec<u32> = (0..97)
+        let other = |bit: u32| match bit {
+            0..32 => seed().hash(client ^ 1 << bit, ports),
+            32..64 => seed().hash(client, ports ^ 1 << (bit - 32)),
+            64..80 => of(VIP, 0x5000 ^ 1 << (bit - 64), 6),
+            80..112 => of([VIP[0] ^ 1 << (bit - 80), 0, 0, 0], 0x5000, 6),
+            _ => of(VIP, 0x5000, 17),
+        };
+        let mut changed: Vec<u32> = (0..113)
             .map(|bit| (other(bit) ^ base).count_ones())
             .collect();
+        let client = [0xb80d_0120, 0x1234, 0, 0x0100_0000];
+        let base = six(client, ports);
+        changed.extend((0..128).map(|bit: usize| {
+            let mut other = client;
+            other[bit / 32] ^= 1 << (bit % 32);
+            (six(other, ports) ^ base).count_ones()
+        }));
         assert!(
-            changed.iter().all(|&n| (12..=52).contains(&n)),
+            changed.iter().all(|&n| (10..=54).contains(&n)),
             "{changed:?}"
         );
-        let mean = f64::from(changed.iter().sum::<u32>()) / 97.0;
+        let mean = f64::from(changed.iter().sum::<u32>()) / 241.0;
         assert!((28.0..36.0).contains(&mean), "{mean}");
     }
 
     #[test]
-    fn no_two_of_a_million_flows_are_the_same() {
+    fn no_two_of_two_million_flows_are_the_same() {
         let mut hashes: Vec<u64> = (0..1u32 << 20)
-            .map(|n| seed().hash((0x0a00_0000 + (n >> 4)).to_be(), (n & 15) as u16))
+            .map(|n| seed().hash(u64::from((0x0a00_0000 + (n >> 4)).to_be()), n & 15))
             .collect();
+        hashes
+            .extend((0..1u32 << 20).map(|n| six([0xb80d_0120, n >> 12, n >> 4 & 255, 1], n & 15)));
         hashes.sort_unstable();
         hashes.dedup();
-        assert_eq!(hashes.len(), 1 << 20);
+        assert_eq!(hashes.len(), 2 << 20);
     }
 
     #[test]
     fn other_keys_give_another_order() {
         let mut other = KEYS;
         other.0[1] ^= 1 << 40;
-        let other = other.seed(VIP, 0x5000, 6);
-        let same = (0..10_000u16)
+        let other = other.seed(Family::V4, VIP, 0x5000, 6);
+        let same = (0..10_000u32)
             .filter(|&port| seed().hash(1, port) >> 50 == other.hash(1, port) >> 50)
             .count();
         assert!(same < 10, "{same}");
@@ -202,7 +290,7 @@ mod tests {
         }
 
         #[test]
-        fn an_endpoint_lies_inside_its_table(address: u32, selector: u32, pilot: u16) {
+        fn an_endpoint_lies_inside_its_table(address: Address, selector: u32, pilot: u16) {
             let hash = endpoint(address, selector);
             prop_assert!(group(hash, 15) < 1 << 15);
             prop_assert!(slot(hash, pilot, 17) < 1 << 17);

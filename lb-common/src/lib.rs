@@ -10,5 +10,6 @@ pub mod checksum;
 pub mod flow;
 pub mod hash;
 pub mod limits;
+pub mod tags;
 pub mod verdict;
 pub mod wheel;

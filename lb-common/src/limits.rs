@@ -16,9 +16,19 @@ pub const MAX_WHEEL: u32 = 65_536;
 pub const WHEEL_ENTRIES: u32 = 1 << 20;
 /// Interfaces that one node forwards between.
 pub const MAX_INTERFACES: u32 = 64;
-/// Routes that the return path of `nat` knows.
+/// Port ranges of one VIP, those of both protocols together.
+pub const MAX_VIP_RANGES: u32 = 8;
+/// Addresses of the `full-nat` pool, both families together.
+pub const MAX_POOL: u32 = 64;
+/// Fragmented packets whose later fragments are awaited at one time.
+pub const MAX_FRAGMENTED: u32 = 16_384;
+/// Extension headers of an IPv6 packet that are followed.
+pub const MAX_EXTENSION_HEADERS: u32 = 4;
+/// Bytes of one IPv6 extension header that is followed.
+pub const MAX_EXTENSION_LENGTH: u32 = 256;
+/// Routes of each family that the return path of `nat` knows.
 pub const MAX_ROUTES: u32 = 16;
-/// On-link neighbours that the return path of `nat` knows.
+/// On-link neighbours of each family that the return path of `nat` knows.
 pub const MAX_NEIGHBOURS: u32 = 16_384;
 /// Slots of the endpoint table (services, VIPs and `nat` servers), a power of two.
 pub const ENDPOINT_SLOTS: u32 = 1 << 17;

@@ -54,7 +54,7 @@ macro_rules! verdicts {
 }
 
 verdicts! {
-    /// Not IPv4 and not ARP: the node's own business.
+    /// Neither IP nor ARP: the node's own business.
     PassProtocol = 0, Pass, "pass_protocol";
     /// The frame is for another host; seen because the interface is promiscuous or the switch floods.
     PassOtherHost = 1, Pass, "pass_other_host";
@@ -62,10 +62,14 @@ verdicts! {
     PassMalformed = 2, Pass, "pass_malformed";
     /// ARP that asks for none of our VIPs.
     PassArp = 3, Pass, "pass_arp";
-    /// IPv4 to an address that is none of our VIPs.
+    /// IP to an address that is none of our VIPs.
     PassNotVip = 4, Pass, "pass_not_vip";
     /// A server's answer, translated back, to a client whose next hop is unknown: the kernel routes it.
     ReturnKernel = 5, Pass, "return_kernel";
+    /// Neighbour discovery that asks for none of our VIPs.
+    PassNeighbour = 6, Pass, "pass_neighbour";
+    /// IP to a multicast or broadcast MAC address: the node's own business.
+    PassGroup = 7, Pass, "pass_group";
 
     /// To the backend that the flow table names.
     ForwardKnown = 16, Transmit, "forward_known";
@@ -79,20 +83,33 @@ verdicts! {
     ForwardMoved = 20, Transmit, "forward_moved";
     /// A server's answer, translated back, to the client.
     ReturnNat = 21, Transmit, "return_nat";
+    /// Later fragment, to the backend that its first one went to.
+    ForwardFragment = 22, Transmit, "forward_fragment";
+    /// Later fragment of a server's answer, translated back, to the client.
+    ReturnFragment = 23, Transmit, "return_fragment";
+    /// ICMP error about a flow, to the flow's backend.
+    ForwardError = 24, Transmit, "forward_error";
+    /// ICMP error about a flow from behind us, translated back, to the client.
+    ReturnError = 25, Transmit, "return_error";
 
     /// ARP request for a VIP that we hold: answered.
     AnswerArp = 32, Transmit, "answer_arp";
     /// Echo request to a VIP that we hold: answered.
     AnswerEcho = 33, Transmit, "answer_echo";
+    /// Neighbour solicitation for a VIP that we hold: answered.
+    AnswerSolicitation = 34, Transmit, "answer_solicitation";
+    /// Too long for the way to its backend: the sender is told.
+    AnswerTooBig = 35, Transmit, "answer_too_big";
+    /// A router in a tunnel found a packet too long: the client is told.
+    RelayTooBig = 36, Transmit, "relay_too_big";
 
     /// To a VIP, but to a port that no service has.
     DropClosedPort = 48, Drop, "drop_closed_port";
     /// To a VIP, by a protocol that we neither balance nor answer.
     DropVipProtocol = 49, Drop, "drop_vip_protocol";
-    /// Fragment to a VIP.
+    /// Fragment to a VIP whose first one hasn't come before it, or that nobody balances.
     DropFragment = 50, Drop, "drop_fragment";
-    /// To a VIP, with IPv4 options.
-    DropIpOptions = 51, Drop, "drop_ip_options";
+    // 51 was drop_ip_options.
     /// To a VIP, shorter than its headers say.
     DropMalformed = 52, Drop, "drop_malformed";
     /// To a service without a backend that takes new connections.
@@ -103,6 +120,16 @@ verdicts! {
     DropNotHeld = 55, Drop, "drop_not_held";
     /// A map record points to where nothing is: a defect in Flowgate.
     DropInternal = 56, Drop, "drop_internal";
+    /// To a VIP, with IPv6 extension headers that are too many, too long or out of place.
+    DropExtension = 57, Drop, "drop_extension";
+    /// No source port of the full-nat pool is free for it.
+    DropNoPort = 58, Drop, "drop_no_port";
+    /// Too long for the way to its backend, and its sender may not be told, or has just been.
+    DropTooBig = 59, Drop, "drop_too_big";
+    /// The driver left no room before the packet for another header.
+    DropNoHeadroom = 60, Drop, "drop_no_headroom";
+    /// ICMP error to a VIP about none of its flows.
+    DropError = 61, Drop, "drop_error";
 }
 
 /// Counters in the verdict map: more than the highest number, a power of two.

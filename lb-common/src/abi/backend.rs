@@ -1,4 +1,5 @@
 use super::{Address, Mac, Record};
+use crate::tags::Tags;
 
 /// Whether a backend takes new flows, and keeps those that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,58 @@ pub enum Forward {
     Dsr = 1,
     /// Destination address and port are rewritten, and back on the return path.
     Nat = 2,
+    /// Both ends are rewritten, and back on the return path.
+    FullNat = 3,
+    /// Behind an outer IPv4 header (RFC 2003, RFC 4213).
+    Ip4 = 4,
+    /// Behind an outer IPv6 header (RFC 2473).
+    Ip6 = 5,
+    /// Behind outer IPv4 and UDP headers: GUE, variant 1 (draft-ietf-intarea-gue-09).
+    Gue4 = 6,
+    /// Behind outer IPv6 and UDP headers.
+    Gue6 = 7,
+}
+
+impl Forward {
+    /// Every mode.
+    pub const ALL: [Forward; 7] = [
+        Forward::Dsr,
+        Forward::Nat,
+        Forward::FullNat,
+        Forward::Ip4,
+        Forward::Ip6,
+        Forward::Gue4,
+        Forward::Gue6,
+    ];
+
+    /// The mode that a record's byte stands for.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Forward::Dsr),
+            2 => Some(Forward::Nat),
+            3 => Some(Forward::FullNat),
+            4 => Some(Forward::Ip4),
+            5 => Some(Forward::Ip6),
+            6 => Some(Forward::Gue4),
+            7 => Some(Forward::Gue6),
+            _ => None,
+        }
+    }
+
+    /// Bytes that it puts before the packet.
+    #[must_use]
+    #[inline(always)]
+    pub const fn overhead(self) -> u16 {
+        match self {
+            Forward::Dsr | Forward::Nat | Forward::FullNat => 0,
+            Forward::Ip4 => 20,
+            Forward::Ip6 => 40,
+            Forward::Gue4 => 28,
+            Forward::Gue6 => 48,
+        }
+    }
 }
 
 /// One server in one service. Indexed by backend number; number 0 is never used.
@@ -46,18 +99,20 @@ pub struct Backend {
     pub address: Address,
     /// Its service's VIP.
     pub vip: Address,
-    /// The server's port, in network byte order.
+    /// The server's port, in network byte order; 0 when packets keep theirs.
     pub port: u16,
-    /// The service's port, in network byte order.
+    /// The service's port, in network byte order; the first one of a range.
     pub vip_port: u16,
     /// The service's number.
     pub service: u16,
     /// Another backend with this address, port and protocol, in a `nat` service; 0 for none.
     pub sharing: u16,
-    /// The interface behind which the backend is.
-    pub ifindex: u32,
-    /// That interface's place in the device map.
-    pub egress: u32,
+    /// The place in the device map of the interface behind which it is.
+    pub egress: u16,
+    /// The longest IP packet that the way there takes, in bytes, outer headers included.
+    pub mtu: u16,
+    /// The VLAN tags that frames carry there.
+    pub tags: Tags,
     /// MAC of the backend, or of the router on the way to it. All of it lies in one word.
     pub destination: Mac,
     /// MAC of our interface.
@@ -75,6 +130,7 @@ pub struct Backend {
 // SAFETY: the fields' sizes add up to the checked size, so there is no padding;
 // integers and byte arrays take every bit pattern.
 unsafe impl Record for Backend {}
+const _: () = assert!(16 + 16 + 8 + 2 + 2 + 4 + 6 + 6 + 4 == size_of::<Backend>());
 const _: () = assert!(size_of::<Backend>() == 64);
 
 impl Backend {
@@ -86,8 +142,9 @@ impl Backend {
         vip_port: 0,
         service: 0,
         sharing: 0,
-        ifindex: 0,
         egress: 0,
+        mtu: 0,
+        tags: Tags::NONE,
         destination: [0; 6],
         source: [0; 6],
         state: BackendState::Free as u8,

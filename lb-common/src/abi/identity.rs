@@ -1,4 +1,5 @@
-use super::Record;
+use super::{Pool, Record};
+use crate::hash::FLOW_KEYS;
 
 /// What a flow table was made with: whoever goes on with it must use the same.
 /// `version` is written last, so a record without one was never finished.
@@ -13,10 +14,12 @@ pub struct Identity {
     pub tick_shift: u32,
     /// [`crate::flow::Timeouts`] in ticks.
     pub timeouts: u32,
+    /// How `full-nat`'s source ports lie in their table.
+    pub pool: Pool,
     /// [`crate::hash::FlowKeys`].
-    pub flow_keys: [u64; 10],
+    pub flow_keys: [u64; FLOW_KEYS],
 }
 
 // SAFETY: the fields' sizes add up to the checked size, so there is no padding.
 unsafe impl Record for Identity {}
-const _: () = assert!(size_of::<Identity>() == 4 * 4 + 10 * 8);
+const _: () = assert!(size_of::<Identity>() == 4 * 4 + 8 + FLOW_KEYS * 8);

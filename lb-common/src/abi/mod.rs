@@ -8,20 +8,29 @@
 mod backend;
 mod counters;
 mod endpoint;
+mod fragment;
 mod identity;
+mod ports;
 mod route;
+mod tunnel;
 
 pub use backend::{Backend, BackendState, Forward};
 pub use counters::{BackendCounters, Cursor};
-pub use endpoint::{Endpoint, Kind, NO_DEADLINE, WHEEL_CHUNK, Wheel, WheelChunk, selector};
+pub use endpoint::{
+    Endpoint, Keeping, Kind, NO_DEADLINE, Range, WHEEL_CHUNK, Wheel, WheelChunk, family_of,
+    selector,
+};
+pub use fragment::{FRAGMENT_LIFE, Fragment, FragmentKey};
 pub use identity::Identity;
-pub use route::{Hop, Neighbour, Route};
+pub use ports::{Owner, Pool, PortBucket};
+pub use route::{Hop, Neighbour, Route, Route6};
+pub use tunnel::Tunnel;
 
 use crate::flow::BUCKET_SLOTS;
 
 /// Changes with any change of a record's layout or of a map's size. Pinned maps
 /// of another version are not touched.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A record in a map.
 ///
@@ -39,9 +48,19 @@ pub struct Bucket {
     pub entries: [u64; BUCKET_SLOTS],
 }
 
-/// An IPv4 address as the maps hold it: the first word as it lies in the packet,
-/// the others zero. Room for IPv6.
+/// An address as the maps hold it: the words as they lie in the packet. IPv4 has one, and
+/// the others are zero; which family it is, the record tells.
 pub type Address = [u32; 4];
+
+/// An IP version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Family {
+    /// IPv4.
+    V4 = 0,
+    /// IPv6.
+    V6 = 1,
+}
 
 /// A MAC address.
 pub type Mac = [u8; 6];
@@ -50,6 +69,18 @@ pub type Mac = [u8; 6];
 #[must_use]
 pub const fn ipv4(octets: [u8; 4]) -> Address {
     [u32::from_ne_bytes(octets), 0, 0, 0]
+}
+
+/// The map form of an IPv6 address.
+#[must_use]
+pub const fn ipv6(octets: [u8; 16]) -> Address {
+    let o = octets;
+    [
+        u32::from_ne_bytes([o[0], o[1], o[2], o[3]]),
+        u32::from_ne_bytes([o[4], o[5], o[6], o[7]]),
+        u32::from_ne_bytes([o[8], o[9], o[10], o[11]]),
+        u32::from_ne_bytes([o[12], o[13], o[14], o[15]]),
+    ]
 }
 
 // SAFETY: u64 itself.
