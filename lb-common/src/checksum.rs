@@ -38,6 +38,13 @@ impl Delta {
         !fold(self.0 + (!checksum) as u64)
     }
 
+    /// Both differences.
+    #[must_use]
+    #[inline(always)]
+    pub const fn and(self, other: Delta) -> Self {
+        Delta(self.0 + other.0)
+    }
+
     /// [`Delta::apply`], with all ones for a computed 0. They are the same number in
     /// one's complement, so receivers take either; but under a message that is all
     /// zeros only all ones adds up, and the update can't tell which case it is.

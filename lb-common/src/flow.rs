@@ -179,6 +179,14 @@ impl Entry {
         Entry(self.0 & KEEP | (now as u64) << AGE_SHIFT | state as u64)
     }
 
+    /// The same flow with another backend.
+    #[must_use]
+    #[inline(always)]
+    pub const fn moved(self, backend: u16, now: Tick, state: State) -> Self {
+        const KEEP: u64 = !(0xffff << BACKEND_SHIFT);
+        Entry(self.0 & KEEP | (backend as u64) << BACKEND_SHIFT).touched(now, state)
+    }
+
     /// Whether its timeout has passed.
     #[must_use]
     #[inline(always)]
@@ -241,29 +249,31 @@ pub fn find(load: impl Fn(usize) -> Entry, fingerprint: u64) -> Option<(usize, E
 }
 
 /// The slot that a new flow may take, and what it holds now. `None` when every
-/// slot holds an established flow.
+/// slot holds an established flow. `any` gives back its number, of which the verifier
+/// doesn't know which it is.
 #[must_use]
 #[inline(always)]
 pub fn victim(
     load: impl Fn(usize) -> Entry,
+    any: impl Fn(u64) -> u64,
     now: Tick,
     timeouts: Timeouts,
 ) -> Option<(usize, Entry)> {
-    let mut best = (0, 0, Entry::EMPTY);
+    // Readiness above the slot in one word, so that a maximum is all that is sought.
+    let mut best = 0;
     let mut slot = 0;
     while slot < BUCKET_SLOTS {
-        let entry = load(slot);
-        let readiness = entry.readiness(now, timeouts);
-        if readiness > best.0 {
-            best = (readiness, slot, entry);
-        }
+        let readiness = any(load(slot).readiness(now, timeouts) as u64) as u32;
+        best = best.max(readiness << 3 | slot as u32);
         slot += 1;
     }
-    if best.0 == 0 {
-        None
-    } else {
-        Some((best.1, best.2))
+    // It may be another flow's by now.
+    let slot = best as usize & (BUCKET_SLOTS - 1);
+    let entry = load(slot);
+    if best >> 3 == 0 || entry.readiness(now, timeouts) == 0 {
+        return None;
     }
+    Some((slot, entry))
 }
 
 /// TCP flags that matter here (RFC 9293 section 3.1), as they lie in the 14th byte.
@@ -373,7 +383,7 @@ mod tests {
 
         #[test]
         fn an_established_flow_is_never_the_victim(bucket: [u64; 8], now: u8) {
-            if let Some((slot, old)) = victim(|i| Entry::from_bits(bucket[i]), now, TIMEOUTS) {
+            if let Some((slot, old)) = victim(|i| Entry::from_bits(bucket[i]), |n| n, now, TIMEOUTS) {
                 prop_assert_eq!(old.bits(), bucket[slot]);
                 prop_assert!(
                     old.is_empty()
@@ -407,7 +417,7 @@ mod tests {
                 ticks => ticks,
             };
             let best = bucket.iter().map(|&e| (class(e), 255 - idle(e))).min().unwrap();
-            match victim(|i| bucket[i], now, TIMEOUTS) {
+            match victim(|i| bucket[i], |n| n, now, TIMEOUTS) {
                 Some((_, old)) => prop_assert_eq!((class(old), 255 - idle(old)), best),
                 None => prop_assert_eq!(best.0, 4),
             }
@@ -431,7 +441,7 @@ mod tests {
                 now = (now + step).min(200);
                 let fingerprint = fingerprint | 8;
                 if find(|i| bucket[i].get(), fingerprint).is_none() {
-                    let (slot, _) = victim(|i| bucket[i].get(), now, TIMEOUTS).unwrap();
+                    let (slot, _) = victim(|i| bucket[i].get(), |n| n, now, TIMEOUTS).unwrap();
                     bucket[slot].set(Entry::new(fingerprint, 2, now, State::New));
                 }
             }

@@ -135,10 +135,21 @@ verdicts! {
 /// Counters in the verdict map: more than the highest number, a power of two.
 pub const VERDICT_SLOTS: u32 = 64;
 
+/// Packets with lower numbers pass; from here on they are transmitted.
+pub const FIRST_TRANSMIT: u32 = 16;
+/// From here on packets are dropped.
+pub const FIRST_DROP: u32 = 48;
+
 const _: () = {
     let mut i = 0;
     while i < Verdict::ALL.len() {
-        assert!((Verdict::ALL[i] as u32) < VERDICT_SLOTS);
+        let number = Verdict::ALL[i] as u32;
+        assert!(number < VERDICT_SLOTS);
+        assert!(match Verdict::ALL[i].action() {
+            Action::Pass => number < FIRST_TRANSMIT,
+            Action::Transmit => number >= FIRST_TRANSMIT && number < FIRST_DROP,
+            Action::Drop => number >= FIRST_DROP,
+        });
         assert!(i == 0 || (Verdict::ALL[i - 1] as u32) < (Verdict::ALL[i] as u32));
         i += 1;
     }

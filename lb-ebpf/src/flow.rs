@@ -5,7 +5,11 @@ use lb_common::{
     hash::Seed,
 };
 
-use crate::{maps, node, parse::Flow};
+use crate::{
+    ip::{Address, Ip},
+    maps, node,
+    parse::Flow,
+};
 
 /// A flow's place in memory, and what it held when it was read.
 #[derive(Clone, Copy)]
@@ -14,16 +18,19 @@ pub struct Slot {
     pub at: *mut u64,
     /// What it held.
     pub entry: Entry,
+    /// The place's number, where that means something: bucket × 8 + slot.
+    pub number: u32,
 }
 
-/// A place where flows are remembered. One is the product's; others are measured
-/// beside it.
-pub trait Flows {
+/// A place where flows of one IP version are remembered.
+pub trait Flows<I: Ip> {
     /// What a flow is found by.
     type Key;
+    /// Whether a flow can't be forwarded without an entry.
+    const NEEDED: bool;
 
-    /// The key of a segment's flow, of the service with this seed.
-    fn key(flow: Flow, seed: Seed) -> Self::Key;
+    /// The key of a flow, of the service with this seed.
+    fn key(flow: &Flow<I>, seed: Seed) -> Self::Key;
     /// The flow's hash.
     fn hash(key: &Self::Key) -> u64;
     /// The flow's entry, if it is known.
@@ -39,12 +46,13 @@ pub trait Flows {
 /// The flow table: an array of cache lines, indexed by the flow's hash.
 pub struct Table;
 
-impl Flows for Table {
+impl<I: Ip> Flows<I> for Table {
     type Key = u64;
+    const NEEDED: bool = false;
 
     #[inline(always)]
-    fn key(flow: Flow, seed: Seed) -> u64 {
-        seed.hash(flow.client, flow.client_port)
+    fn key(flow: &Flow<I>, seed: Seed) -> u64 {
+        seed.hash(flow.client.folded(), flow.ports())
     }
 
     #[inline(always)]
@@ -56,20 +64,15 @@ impl Flows for Table {
     fn find(key: &u64) -> Option<Slot> {
         let (bucket, fingerprint) = flow::place(*key, node::flow_shift());
         let entries = maps::flow_bucket(bucket)?.cast::<u64>();
-        flow::find(|slot| load(entries, slot), fingerprint).map(|(slot, entry)| Slot {
-            at: at(entries, slot),
-            entry,
-        })
+        flow::find(|slot| load(entries, slot), fingerprint).map(|found| slot(entries, found))
     }
 
     #[inline(always)]
     fn claim(key: &u64, now: Tick) -> Option<Slot> {
         let (bucket, _) = flow::place(*key, node::flow_shift());
         let entries = maps::flow_bucket(bucket)?.cast::<u64>();
-        flow::victim(|slot| load(entries, slot), now, node::timeouts()).map(|(slot, entry)| Slot {
-            at: at(entries, slot),
-            entry,
-        })
+        flow::victim(|slot| load(entries, slot), node::any, now, node::timeouts())
+            .map(|victim| slot(entries, victim))
     }
 
     #[inline(always)]
@@ -81,11 +84,26 @@ impl Flows for Table {
 
     #[inline(always)]
     fn change(slot: Slot, to: Entry) {
-        // A busy flow's entry stays as it is within a tick, and its line shared.
-        if to != slot.entry {
-            // Another CPU that was faster wrote the same or something newer.
-            compare_exchange(slot.at, slot.entry.bits(), to.bits());
-        }
+        change(slot, to);
+    }
+}
+
+#[inline(always)]
+fn slot(entries: *mut u64, (slot, entry): (usize, Entry)) -> Slot {
+    Slot {
+        at: at(entries, node::any(slot as u64) as usize),
+        entry,
+        number: 0,
+    }
+}
+
+/// Writes a known flow's entry, unless it is the same: a busy flow's entry stays as it is
+/// within a tick, and its line shared.
+#[inline(always)]
+pub fn change(slot: Slot, to: Entry) {
+    if to != slot.entry {
+        // Another CPU that was faster wrote the same or something newer.
+        compare_exchange(slot.at, slot.entry.bits(), to.bits());
     }
 }
 
@@ -96,16 +114,18 @@ fn at(entries: *mut u64, slot: usize) -> *mut u64 {
     unsafe { entries.add(slot & (flow::BUCKET_SLOTS - 1)) }
 }
 
+/// The entry in a slot of a bucket.
 #[inline(always)]
-fn load(entries: *mut u64, slot: usize) -> Entry {
+#[must_use]
+pub fn load(entries: *mut u64, slot: usize) -> Entry {
     // SAFETY: inside a bucket of the map, as for `at`; others write such words only
     // whole.
     Entry::from_bits(unsafe { core::ptr::read_volatile(at(entries, slot)) })
 }
 
-/// Whether the word was `old`, and so is `new` now.
+/// Whether the word was `old`, and so is `new` now. `at` is in a map.
 #[inline(always)]
-fn compare_exchange(at: *mut u64, old: u64, new: u64) -> bool {
+pub fn compare_exchange(at: *mut u64, old: u64, new: u64) -> bool {
     #[cfg(target_arch = "bpf")]
     // SAFETY: `at` points into a map's array, is aligned, and is only written atomically.
     // The intrinsic is what AtomicU64 would call, if the target declared it.

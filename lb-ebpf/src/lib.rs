@@ -1,22 +1,27 @@
 //! The way of a packet.
 //!
 //! [`pipeline`] reads top to bottom:
-//! parse → service → flow → schedule → rewrite → transmit.
+//! frame → parse → service → flow → schedule → rewrite → transmit.
 #![no_std]
 #![cfg_attr(
     target_arch = "bpf",
     allow(internal_features),
-    feature(core_intrinsics)
+    feature(asm_experimental_arch, core_intrinsics)
 )]
 
 pub mod answer;
 pub mod clock;
 pub mod flow;
+pub mod fragment;
+pub mod frame;
+pub mod icmp;
+pub mod ip;
 pub mod maps;
 pub mod node;
 pub mod packet;
 pub mod parse;
 pub mod pipeline;
+pub mod ports;
 pub mod rewrite;
 pub mod schedule;
 pub mod service;

@@ -7,15 +7,26 @@
 )]
 
 use aya_ebpf::{macros::xdp, programs::XdpContext};
-use lb_ebpf::{clock, flow::Table, maps, node, packet::Packet, pipeline, transmit};
+use lb_ebpf::{clock, flow::Table, maps, node, pipeline, transmit};
 
-/// Every packet that an interface receives.
+/// Every packet that an interface receives, each in one buffer.
 #[xdp]
 pub fn flowgate(context: XdpContext) -> u32 {
-    let outcome = pipeline::run::<Table>(&Packet::of(&context));
-    maps::count(outcome.verdict);
-    node::sample(&context, &outcome);
-    transmit::action(&outcome)
+    way(&context)
+}
+
+/// The same where packets may lie in several buffers.
+#[xdp(frags)]
+pub fn flowgate_frags(context: XdpContext) -> u32 {
+    way(&context)
+}
+
+#[inline(always)]
+fn way(context: &XdpContext) -> u32 {
+    let outcome = pipeline::run::<Table>(context.ctx);
+    maps::count(outcome);
+    node::sample(context, outcome);
+    transmit::action(outcome)
 }
 
 /// The coarse clock that ages flows, for userspace to read by a test run.

@@ -1,12 +1,12 @@
 //! What is constant for one interface of one node: read-only data that userspace
-//! sets before the program is loaded, so that the verifier sees constants and the
-//! JIT folds them away.
+//! sets before the program is loaded. The verifier knows it, so branches that it decides
+//! are gone from the loaded program; other values stay loads.
 
 use core::ptr;
 
 use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::XdpContext};
 use aya_log_ebpf::info;
-use lb_common::flow::Timeouts;
+use lb_common::{abi::Pool, flow::Timeouts, hash::FoldKeys};
 
 use crate::pipeline::Outcome;
 
@@ -17,11 +17,17 @@ static FLOW_TIMEOUTS: u32 = 0;
 #[unsafe(no_mangle)]
 static TICK_SHIFT: u32 = 0;
 #[unsafe(no_mangle)]
-static IFINDEX: u32 = 0;
+static EGRESS: u32 = 0;
 #[unsafe(no_mangle)]
 static MAC: u64 = 0;
 #[unsafe(no_mangle)]
 static SAMPLE: u32 = 0;
+#[unsafe(no_mangle)]
+static BUFFERS: u32 = 0;
+#[unsafe(no_mangle)]
+static POOL_SHAPE: u64 = 0;
+#[unsafe(no_mangle)]
+static FOLD: [u64; 10] = [0; 10];
 
 macro_rules! constants {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $static:ident;)+) => {$(
@@ -41,10 +47,32 @@ constants! {
     flow_shift: u32 = FLOW_SHIFT;
     /// By how many bits the kernel's jiffies are shifted to make a tick.
     tick_shift: u32 = TICK_SHIFT;
-    /// The interface that the program is attached to.
-    ifindex: u32 = IFINDEX;
+    /// The place in the device map of the interface that the program is attached to.
+    egress: u32 = EGRESS;
     /// Its MAC address in the low 48 bits, as it lies in a packet.
     mac: u64 = MAC;
+}
+
+/// Not read-only: the verifier takes it for any number. It is 0 and stays so.
+#[unsafe(no_mangle)]
+static mut ANYTHING: u64 = 0;
+
+/// The same number, of which the verifier doesn't know which it is: where many ways meet
+/// that differ in such a number only, it follows one of them on, not each.
+#[inline(always)]
+#[must_use]
+pub fn any(number: u64) -> u64 {
+    // SAFETY: a static of that type, which nobody writes; volatile, since the compiler
+    // must not know that.
+    number.wrapping_add(unsafe { ptr::read_volatile(&raw const ANYTHING) })
+}
+
+/// Whether frames may lie in several buffers.
+#[inline(always)]
+#[must_use]
+pub fn has_buffers() -> bool {
+    // SAFETY: as for the constants above.
+    unsafe { ptr::read_volatile(&raw const BUFFERS) != 0 }
 }
 
 /// When entries expire.
@@ -55,10 +83,26 @@ pub fn timeouts() -> Timeouts {
     Timeouts::from_bits(unsafe { ptr::read_volatile(&raw const FLOW_TIMEOUTS) })
 }
 
+/// How `full-nat`'s source ports lie in their table.
+#[inline(always)]
+#[must_use]
+pub fn pool() -> Pool {
+    // SAFETY: as for the constants above.
+    Pool::from_bits(unsafe { ptr::read_volatile(&raw const POOL_SHAPE) })
+}
+
+/// The keys that fold IPv6 addresses.
+#[inline(always)]
+#[must_use]
+pub fn fold_keys() -> FoldKeys {
+    // SAFETY: as for the constants above.
+    FoldKeys(unsafe { ptr::read_volatile(&raw const FOLD) })
+}
+
 /// Logs one packet in `SAMPLE`; none when that is 0, and then the kernel drops this
 /// code while it loads the program.
 #[inline(always)]
-pub fn sample(context: &XdpContext, outcome: &Outcome) {
+pub fn sample(context: &XdpContext, outcome: Outcome) {
     // SAFETY: as for the constants above.
     let one_in = unsafe { ptr::read_volatile(&raw const SAMPLE) };
     // SAFETY: the helper takes no arguments and has no preconditions.
@@ -66,7 +110,7 @@ pub fn sample(context: &XdpContext, outcome: &Outcome) {
         info!(
             context,
             "verdict={} length={}",
-            outcome.verdict as u32,
+            outcome.number(),
             context.data_end() - context.data()
         );
     }

@@ -5,16 +5,31 @@
 
 use core::ptr;
 
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{
+    bindings::xdp_md,
+    helpers::generated::{
+        bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
+    },
+};
+
+use crate::node;
+
+/// Beyond this no header is looked for: a power of two, less one.
+pub const MAX_OFFSET: usize = 0xfff;
+
+/// What the kernel calls the program with.
+pub type Context = *mut xdp_md;
 
 /// A received frame.
 #[derive(Clone, Copy)]
 pub struct Packet {
+    context: Context,
     start: usize,
     end: usize,
+    length: usize,
 }
 
-/// The first `LEN` bytes of a frame, known to be there.
+/// `LEN` bytes of a frame, known to be there.
 #[derive(Clone, Copy)]
 pub struct Window<const LEN: usize>(*mut u8);
 
@@ -26,21 +41,39 @@ impl Word for u32 {}
 impl Word for u64 {}
 
 impl Packet {
-    /// The frame that the program was called for.
+    /// The frame that the program was called for, as it is now. Where frames may lie in
+    /// several buffers, only their beginning is sure to be in the first one.
     #[inline(always)]
     #[must_use]
-    pub fn of(context: &XdpContext) -> Self {
+    pub fn of(context: Context) -> Self {
+        // SAFETY: the context is this call's own.
+        let (start, end) = unsafe { ((*context).data as usize, (*context).data_end as usize) };
+        let length = if node::has_buffers() {
+            // SAFETY: likewise.
+            unsafe { bpf_xdp_get_buff_len(context) as usize }
+        } else {
+            end - start
+        };
         Packet {
-            start: context.data(),
-            end: context.data_end(),
+            context,
+            start,
+            end,
+            length,
         }
+    }
+
+    /// What steps that aren't inlined are given to find the frame by.
+    #[inline(always)]
+    #[must_use]
+    pub fn context(&self) -> Context {
+        self.context
     }
 
     /// Its length in bytes, without the frame check sequence.
     #[inline(always)]
     #[must_use]
     pub fn length(&self) -> usize {
-        self.end - self.start
+        self.length
     }
 
     /// Its first `LEN` bytes, or `None` when it is shorter.
@@ -52,6 +85,43 @@ impl Packet {
         }
         Some(Window(self.start as *mut u8))
     }
+
+    /// `LEN` bytes from byte `offset` on, or `None` when they aren't all there.
+    #[inline(always)]
+    #[must_use]
+    pub fn at<const LEN: usize>(&self, offset: usize) -> Option<Window<LEN>> {
+        // The mask bounds the offset for the verifier; no caller goes beyond it.
+        let start = opaque(self.start + (offset & MAX_OFFSET));
+        if start + LEN > self.end {
+            return None;
+        }
+        Some(Window(start as *mut u8))
+    }
+
+    /// The frame with `bytes` more at its head, or fewer when negative. What was at the
+    /// head before stays where it was; what is new there is undefined. `None` when there
+    /// is no room. No window of the frame before may be used any more.
+    #[inline(always)]
+    #[must_use]
+    pub fn with_head(&self, bytes: i32) -> Option<Packet> {
+        // SAFETY: the context is this call's own; the helper checks the room.
+        if unsafe { bpf_xdp_adjust_head(self.context, -bytes) } != 0 {
+            return None;
+        }
+        Some(Packet::of(self.context))
+    }
+
+    /// The frame with `bytes` more at its tail, or fewer when negative; otherwise as for
+    /// [`Packet::with_head`].
+    #[inline(always)]
+    #[must_use]
+    pub fn with_tail(&self, bytes: i32) -> Option<Packet> {
+        // SAFETY: the context is this call's own; the helper checks the room.
+        if unsafe { bpf_xdp_adjust_tail(self.context, bytes) } != 0 {
+            return None;
+        }
+        Some(Packet::of(self.context))
+    }
 }
 
 impl<const LEN: usize> Window<LEN> {
@@ -60,8 +130,8 @@ impl<const LEN: usize> Window<LEN> {
     #[must_use]
     pub fn load<T: Word, const AT: usize>(self) -> T {
         const { assert!(AT + size_of::<T>() <= LEN) };
-        // SAFETY: `Packet::window` has compared LEN with the frame's end, and the
-        // verifier has seen it. Volatile keeps it one load, which kernels with
+        // SAFETY: whoever made the window has compared LEN with the frame's end, and
+        // the verifier has seen it. Volatile keeps it one load, which kernels with
         // efficient unaligned access (all that JIT XDP for x86-64 and arm64) take
         // at any address.
         unsafe { ptr::read_volatile(self.0.add(AT).cast::<T>()) }
@@ -82,4 +152,34 @@ impl<const LEN: usize> Window<LEN> {
         const { assert!(LESS <= LEN) };
         Window(self.0)
     }
+
+    /// The one's complement sum of `COUNT` bytes from `AT` on, added to `sum`: not folded,
+    /// in the packet's byte order.
+    #[inline(always)]
+    #[must_use]
+    pub fn sum<const AT: usize, const COUNT: usize>(self, sum: u32) -> u32 {
+        const { assert!(AT + COUNT <= LEN) };
+        const { assert!(COUNT % 4 == 0 && COUNT <= 512, "the helper's limits") };
+        // SAFETY: the bytes are inside the window, and the helper reads no others.
+        let sum =
+            unsafe { bpf_csum_diff(ptr::null_mut(), 0, self.0.add(AT).cast(), COUNT as u32, sum) };
+        sum as u32
+    }
+}
+
+/// The same address, of which the compiler doesn't know where it came from: it must not
+/// compute it again where it is used, for the verifier would take that for another
+/// pointer, one that was never compared with the frame's end.
+#[inline(always)]
+fn opaque(address: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut address = address;
+        // SAFETY: a move to itself. (Without any instruction two lines would have one place,
+        // which the kernel refuses.)
+        unsafe { core::arch::asm!("{0} = {0}", inout(reg) address, options(nomem, nostack)) };
+        address
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    address
 }

@@ -11,6 +11,7 @@ use lb_common::{
 use crate::{
     clock,
     flow::{Flows, Slot},
+    ip::Ip,
     maps::{self, BackendRef, EndpointRef},
     node,
     parse::Segment,
@@ -20,8 +21,12 @@ use crate::{
 pub struct Choice {
     /// Where the segment goes; `None` when it has nowhere to go.
     pub backend: Option<BackendRef>,
-    /// How that came.
-    pub verdict: Verdict,
+    /// How that came: the verdict's number.
+    pub verdict: u32,
+    /// Connections that begin by it: 1 or 0.
+    pub opened: u64,
+    /// The number of the flow's place, see [`Slot::number`].
+    pub place: u32,
 }
 
 impl Choice {
@@ -29,7 +34,17 @@ impl Choice {
     fn of(backend: BackendRef, verdict: Verdict) -> Self {
         Choice {
             backend: Some(backend),
-            verdict,
+            verdict: verdict as u32,
+            opened: u64::from(verdict as u32 == Verdict::ForwardNew as u32),
+            place: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn at(self, slot: Slot) -> Self {
+        Choice {
+            place: slot.number,
+            ..self
         }
     }
 
@@ -37,7 +52,9 @@ impl Choice {
     fn none(verdict: Verdict) -> Self {
         Choice {
             backend: None,
-            verdict,
+            verdict: verdict as u32,
+            opened: 0,
+            place: 0,
         }
     }
 }
@@ -45,19 +62,26 @@ impl Choice {
 /// Chooses the backend for a segment: its flow's, or a new one.
 #[inline(always)]
 #[must_use]
-pub fn choose<F: Flows>(service: EndpointRef, segment: &Segment) -> Choice {
-    let key = F::key(segment.flow(), service.seed());
+pub fn choose<I: Ip, F: Flows<I>>(
+    service: EndpointRef,
+    segment: &Segment<I>,
+    key: &F::Key,
+) -> Choice {
     let now = clock::tick();
-    match F::find(&key) {
-        Some(slot) => known::<F>(service, segment, &key, slot, now),
-        None => unknown::<F>(service, segment, &key, now),
+    let choice = match F::find(key) {
+        Some(slot) => known::<I, F>(service, segment, key, slot, now),
+        None => unknown::<I, F>(service, segment, key, now),
+    };
+    Choice {
+        verdict: node::any(u64::from(choice.verdict)) as u32,
+        ..choice
     }
 }
 
 #[inline(always)]
-fn known<F: Flows>(
+fn known<I: Ip, F: Flows<I>>(
     service: EndpointRef,
-    segment: &Segment,
+    segment: &Segment<I>,
     key: &F::Key,
     slot: Slot,
     now: Tick,
@@ -69,7 +93,7 @@ fn known<F: Flows>(
     let state = flow::after_client(entry.state(), segment.is_tcp, segment.flags);
     if keeps(backend.state(), segment.opens(), entry, now) {
         F::change(slot, entry.touched(now, state));
-        return Choice::of(backend, Verdict::ForwardKnown);
+        return Choice::of(backend, Verdict::ForwardKnown).at(slot);
     }
     let (state, verdict) = if segment.opens() {
         (State::New, Verdict::ForwardNew)
@@ -78,9 +102,9 @@ fn known<F: Flows>(
     };
     let chosen = scheduled(service, segment.opens(), F::hash(key), verdict);
     if let Some(backend) = chosen.backend {
-        F::enter(key, slot, backend.number(), now, state);
+        F::change(slot, entry.moved(backend.number(), now, state));
     }
-    chosen
+    chosen.at(slot)
 }
 
 /// Whether a known flow stays with its backend. A SYN where the old connection has
@@ -97,10 +121,18 @@ fn keeps(backend: BackendState, opens: bool, flow: Entry, now: Tick) -> bool {
 }
 
 #[inline(always)]
-fn unknown<F: Flows>(service: EndpointRef, segment: &Segment, key: &F::Key, now: Tick) -> Choice {
+fn unknown<I: Ip, F: Flows<I>>(
+    service: EndpointRef,
+    segment: &Segment<I>,
+    key: &F::Key,
+    now: Tick,
+) -> Choice {
     let opens = segment.opens() || !segment.is_tcp;
     // What ends a connection that is not known needs no memory.
     let ends = segment.is_tcp && flow::tcp::closes(segment.flags);
+    if ends && F::NEEDED {
+        return Choice::none(Verdict::DropClosedPort);
+    }
     if !ends && let Some(slot) = F::claim(key, now) {
         let verdict = if opens {
             Verdict::ForwardNew
@@ -112,12 +144,27 @@ fn unknown<F: Flows>(service: EndpointRef, segment: &Segment, key: &F::Key, now:
             return chosen;
         };
         if F::enter(key, slot, backend.number(), now, State::New) {
-            return chosen;
+            return chosen.at(slot);
         }
+    }
+    if F::NEEDED {
+        return faster::<I, F>(key);
     }
     // Without an entry every packet of the flow must find the same backend, so it is
     // the hash that chooses.
     scheduled(service, false, F::hash(key), Verdict::ForwardUntracked)
+}
+
+/// What another CPU has chosen for the flow, if one was faster.
+#[inline(always)]
+fn faster<I: Ip, F: Flows<I>>(key: &F::Key) -> Choice {
+    let Some(slot) = F::find(key) else {
+        return Choice::none(Verdict::DropNoPort);
+    };
+    match BackendRef::get(slot.entry.backend()) {
+        Some(backend) => Choice::of(backend, Verdict::ForwardKnown).at(slot),
+        None => Choice::none(Verdict::DropInternal),
+    }
 }
 
 /// The backend whose turn it is: by the service's scheduler for what `opens` a

@@ -1,38 +1,57 @@
 //! Whose packet this is.
 
-use lb_common::{
-    abi::{Kind, selector},
-    verdict::Verdict,
-};
+use lb_common::{abi::Kind, verdict::Verdict};
 
 use crate::{
     clock,
+    ip::Ip,
     maps::{BackendRef, EndpointRef},
-    parse::Segment,
 };
 
-/// The service that a segment is for.
+/// The service at exactly this port (as it lies in the packet) of a VIP.
 #[inline(always)]
 #[must_use]
-pub fn of(segment: &Segment) -> Option<EndpointRef> {
-    let selector = selector(segment.destination_port, segment.protocol(), Kind::Service);
-    EndpointRef::find(segment.destination, selector)
+pub fn at<I: Ip>(vip: I::Address, port: u16, protocol: u8) -> Option<EndpointRef> {
+    EndpointRef::find::<I>(vip, port, protocol, Kind::Service)
+}
+
+/// The VIP, or the pool's address, that this address is.
+#[inline(always)]
+#[must_use]
+pub fn vip<I: Ip>(address: I::Address) -> Option<EndpointRef> {
+    EndpointRef::find::<I>(address, 0, 0, Kind::Vip)
+}
+
+/// The service of a range of a VIP's ports. `vip` is the VIP's record, `address` its
+/// address.
+#[inline(always)]
+#[must_use]
+pub fn around<I: Ip>(
+    vip: EndpointRef,
+    address: I::Address,
+    port: u16,
+    is_tcp: bool,
+    protocol: u8,
+) -> Option<EndpointRef> {
+    let first = vip.range(u16::from_be(port), is_tcp)?;
+    at::<I>(address, first.to_be(), protocol)
 }
 
 /// The service that a backend belongs to.
 #[inline(always)]
 #[must_use]
-pub fn by(backend: BackendRef, protocol: u8) -> Option<EndpointRef> {
-    let selector = selector(backend.vip_port(), protocol, Kind::Service);
-    EndpointRef::find(backend.vip(), selector)
+pub fn by<I: Ip>(backend: BackendRef, protocol: u8) -> Option<EndpointRef> {
+    at::<I>(backend.vip(), backend.vip_port(), protocol)
 }
 
-/// The server of a `nat` service that a segment comes from.
+/// The server of a `nat` service that speaks from this address and port.
 #[inline(always)]
 #[must_use]
-pub fn server(segment: &Segment) -> Option<EndpointRef> {
-    let selector = selector(segment.source_port, segment.protocol(), Kind::Server);
-    EndpointRef::find(segment.source, selector)
+pub fn server<I: Ip>(address: I::Address, port: u16, protocol: u8) -> Option<EndpointRef> {
+    match EndpointRef::find::<I>(address, port, protocol, Kind::Server) {
+        None => EndpointRef::find::<I>(address, 0, protocol, Kind::Server),
+        found => found,
+    }
 }
 
 /// Whether the node answers for an address.
@@ -49,8 +68,8 @@ pub enum Holding {
 /// Whether the node answers for `address` now.
 #[inline(always)]
 #[must_use]
-pub fn holding(address: u32) -> Holding {
-    match EndpointRef::find(address, selector(0, 0, Kind::Vip)) {
+pub fn holding<I: Ip>(address: I::Address) -> Holding {
+    match vip::<I>(address) {
         None => Holding::NotVip,
         Some(vip) if clock::monotonic_ns() < vip.deadline() => Holding::Held,
         Some(_) => Holding::NotHeld,
@@ -61,8 +80,8 @@ pub fn holding(address: u32) -> Holding {
 /// is a VIP, otherwise the node's own stack sees to it.
 #[inline(always)]
 #[must_use]
-pub fn stray(destination: u32, verdict: Verdict) -> Verdict {
-    match EndpointRef::find(destination, selector(0, 0, Kind::Vip)) {
+pub fn stray<I: Ip>(destination: I::Address, verdict: Verdict) -> Verdict {
+    match vip::<I>(destination) {
         None => Verdict::PassNotVip,
         Some(_) => verdict,
     }

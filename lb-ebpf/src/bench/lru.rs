@@ -9,6 +9,7 @@ use lb_common::{
 };
 use lb_ebpf::{
     flow::{Flows, Slot},
+    ip::{Address, Ip},
     parse::Flow,
 };
 
@@ -29,14 +30,15 @@ pub struct Key {
 /// The kernel's hash table with a list of the least recently used.
 pub struct Lru;
 
-impl Flows for Lru {
+impl<I: Ip> Flows<I> for Lru {
     type Key = Key;
+    const NEEDED: bool = false;
 
     #[inline(always)]
-    fn key(flow: Flow, _: Seed) -> Key {
+    fn key(flow: &Flow<I>, _: Seed) -> Key {
         Key {
-            client: flow.client,
-            vip: flow.vip,
+            client: flow.client.words()[0],
+            vip: flow.vip.words()[0],
             client_port: flow.client_port,
             vip_port: flow.vip_port,
             protocol: u32::from(flow.protocol),
@@ -46,7 +48,7 @@ impl Flows for Lru {
     /// Only wheels are indexed by it here, so the cheaper one will do.
     #[inline(always)]
     fn hash(key: &Key) -> u64 {
-        hash::endpoint(key.client, u32::from(key.client_port))
+        hash::endpoint([key.client, 0, 0, 0], u32::from(key.client_port))
     }
 
     #[inline(always)]
@@ -54,7 +56,11 @@ impl Flows for Lru {
         let at = LRU.get_ptr_mut(key)?;
         // SAFETY: a value of the map, aligned, and written only whole.
         let entry = Entry::from_bits(unsafe { ptr::read_volatile(at) });
-        Some(Slot { at, entry })
+        Some(Slot {
+            at,
+            entry,
+            number: 0,
+        })
     }
 
     /// The kernel makes room itself when a flow is entered.
@@ -63,6 +69,7 @@ impl Flows for Lru {
         Some(Slot {
             at: ptr::null_mut(),
             entry: Entry::EMPTY,
+            number: 0,
         })
     }
 

@@ -18,6 +18,7 @@ use aya_ebpf::{
 };
 use lb_ebpf::{
     flow::{Flows, Table},
+    ip::{V4, V6},
     maps, node,
     packet::Packet,
     pipeline, transmit,
@@ -26,7 +27,7 @@ use lb_ebpf::{
 /// The least that a program which sends packets back can do.
 #[xdp]
 pub fn swap(context: XdpContext) -> u32 {
-    let Some(frame) = Packet::of(&context).window::<14>() else {
+    let Some(frame) = Packet::of(context.ctx).window::<14>() else {
         return XDP_ABORTED;
     };
     let (low, high) = (frame.load::<u32, 0>(), frame.load::<u16, 4>());
@@ -40,7 +41,7 @@ pub fn swap(context: XdpContext) -> u32 {
 /// What the two below do before a packet's way begins: to be subtracted.
 #[xdp]
 pub fn prologue(context: XdpContext) -> u32 {
-    match prologue::write(&Packet::of(&context)) {
+    match prologue::write(&Packet::of(context.ctx)) {
         Some(()) => XDP_TX,
         None => XDP_ABORTED,
     }
@@ -60,15 +61,15 @@ pub fn lru(context: XdpContext) -> u32 {
 
 /// A packet is written, then goes the way that it goes in the product's `main.rs`.
 #[inline(always)]
-fn way<F: Flows>(context: &XdpContext) -> u32 {
-    let packet = Packet::of(context);
+fn way<F: Flows<V4> + Flows<V6>>(context: &XdpContext) -> u32 {
+    let packet = Packet::of(context.ctx);
     if prologue::write(&packet).is_none() {
         return XDP_ABORTED;
     }
-    let outcome = pipeline::run::<F>(&packet);
-    maps::count(outcome.verdict);
-    node::sample(context, &outcome);
-    transmit::action(&outcome)
+    let outcome = pipeline::run::<F>(context.ctx);
+    maps::count(outcome);
+    node::sample(context, outcome);
+    transmit::action(outcome)
 }
 
 #[cfg(target_arch = "bpf")]

@@ -1,34 +1,183 @@
 //! The only code that edits packets on their way to a backend and back: a file a
 //! forwarding mode.
 
-pub mod dsr;
 pub mod nat;
+pub mod translate;
+pub mod tunnel;
 
 use lb_common::{abi::Forward, verdict::Verdict};
 
 use crate::{
-    maps::{BackendRef, HopWords},
-    packet::{Packet, Window},
+    answer::too_big,
+    frame::{self, Frame},
+    icmp::{Message, Quote},
+    ip::Ip,
+    maps::{self, BackendRef},
+    packet::Packet,
     parse::Segment,
+    pipeline::Outcome,
 };
 
-/// Rewrites a segment for its backend. `Some` is the verdict on one that may not go
-/// further.
+/// A packet's way to its backend.
+#[derive(Clone, Copy)]
+pub struct Way {
+    /// The backend.
+    pub backend: BackendRef,
+    /// The flow's hash.
+    pub hash: u64,
+    /// `full-nat`: the number of the flow's port.
+    pub place: u32,
+}
+
+/// What an IP packet carries that is to be translated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    /// A TCP or UDP header.
+    Segment,
+    /// The rest of a fragmented one.
+    Fragment,
+}
+
+/// Rewrites a segment or fragment for its backend, in any mode but `full-nat`. `Some` is
+/// what became of one that may not go further.
 #[inline(always)]
 #[must_use]
-pub fn forward(packet: &Packet, segment: &Segment, backend: BackendRef) -> Option<Verdict> {
-    if backend.forward() == Forward::Dsr as u8 {
-        dsr::forward(packet, backend)
-    } else if backend.forward() == Forward::Nat as u8 {
-        nat::forward(packet, segment, backend)
-    } else {
-        Some(Verdict::DropInternal)
+pub fn forward<I: Ip>(
+    packet: &Packet,
+    frame: &Frame,
+    segment: &Segment<I>,
+    carried: Carried,
+    way: Way,
+) -> Option<Outcome> {
+    let Some(mode) = way.backend.forward() else {
+        return Some(Outcome::here(Verdict::DropInternal));
+    };
+    if let Some(refused) = refused(packet, frame, segment, carried, way.backend, mode) {
+        return Some(refused);
+    }
+    let refused = match mode {
+        Forward::Dsr => frame::send(packet, frame, way.backend.hop()),
+        Forward::Nat => nat::forward(packet, frame, segment, carried, way.backend),
+        Forward::FullNat => Some(Verdict::DropInternal),
+        Forward::Ip4 | Forward::Ip6 | Forward::Gue4 | Forward::Gue6 => {
+            tunnel::forward::<I>(packet, way)
+        }
+    };
+    refused.map(Outcome::here)
+}
+
+/// Rewrites a segment or fragment for its backend in `full-nat`; `place` is the number of
+/// its flow's port. `Some` is what became of one that may not go further.
+#[inline(always)]
+#[must_use]
+pub fn forward_full<I: Ip>(
+    packet: &Packet,
+    frame: &Frame,
+    segment: &Segment<I>,
+    carried: Carried,
+    backend: BackendRef,
+    place: u32,
+) -> Option<Outcome> {
+    if backend.forward() != Some(Forward::FullNat) {
+        return Some(Outcome::here(Verdict::DropInternal));
+    }
+    let mode = Forward::FullNat;
+    if let Some(refused) = refused(packet, frame, segment, carried, backend, mode) {
+        return Some(refused);
+    }
+    nat::forward_full(packet, frame, segment, carried, backend, place).map(Outcome::here)
+}
+
+/// What became of a packet whose life ends here, or that is too long for its way.
+#[inline(always)]
+fn refused<I: Ip>(
+    packet: &Packet,
+    frame: &Frame,
+    segment: &Segment<I>,
+    carried: Carried,
+    backend: BackendRef,
+    mode: Forward,
+) -> Option<Outcome> {
+    if mode != Forward::Dsr && is_last::<I>(packet, frame) {
+        return Some(Outcome::here(Verdict::DropTtl));
+    }
+    let most = backend.hop().mtu().wrapping_sub(mode.overhead());
+    (segment.length > usize::from(most)).then(|| too_big::answer(packet, segment, carried, most))
+}
+
+/// Rewrites an ICMP error for the backend of the flow that it is about. `Some` is the
+/// verdict on one that may not go further.
+#[inline(always)]
+#[must_use]
+pub fn forward_error<I: Ip>(
+    packet: &Packet,
+    frame: &Frame,
+    error: &Message<I>,
+    quote: &Quote<I>,
+    way: Way,
+) -> Option<Verdict> {
+    let Some(mode) = way.backend.forward() else {
+        return Some(Verdict::DropInternal);
+    };
+    if mode != Forward::Dsr && is_last::<I>(packet, frame) {
+        return Some(Verdict::DropTtl);
+    }
+    // No error is told about an error (RFC 1122 section 3.2.2).
+    let most = way.backend.hop().mtu().wrapping_sub(mode.overhead());
+    if error.length > usize::from(most) {
+        return Some(Verdict::DropTooBig);
+    }
+    match mode {
+        Forward::Dsr => frame::send(packet, frame, way.backend.hop()),
+        Forward::Nat | Forward::FullNat => {
+            nat::forward_error(packet, frame, error, quote, way, mode)
+        }
+        Forward::Ip4 | Forward::Ip6 | Forward::Gue4 | Forward::Gue6 => {
+            tunnel::forward::<I>(packet, way)
+        }
     }
 }
 
-/// Writes both MAC addresses.
+/// Sends what came from a backend, and `translate` rewrites, to `client`. `translate` is
+/// told whether the hop is ours to count; the server is `told` when a segment is too long.
 #[inline(always)]
-fn link<const LEN: usize>(frame: Window<LEN>, hop: HopWords) {
-    frame.store::<u64, 0>(hop.macs);
-    frame.store::<u32, 8>(hop.source);
+#[must_use]
+pub fn back<I: Ip>(
+    packet: &Packet,
+    frame: &Frame,
+    length: usize,
+    told: Option<(Carried, &Segment<I>)>,
+    client: I::Address,
+    verdict: Verdict,
+    translate: impl FnOnce(bool) -> Option<()>,
+) -> Outcome {
+    let route = maps::route(client);
+    if let Some(hop) = route {
+        if is_last::<I>(packet, frame) {
+            return Outcome::here(Verdict::DropTtl);
+        }
+        if length > usize::from(hop.mtu()) {
+            return match told {
+                Some((carried, segment)) => too_big::answer(packet, segment, carried, hop.mtu()),
+                None => Outcome::here(Verdict::DropTooBig),
+            };
+        }
+    }
+    if translate(route.is_some()).is_none() {
+        return Outcome::here(Verdict::DropInternal);
+    }
+    // Without a route the kernel finds it, and counts the hop itself.
+    let Some(hop) = route else {
+        return Outcome::here(Verdict::ReturnKernel);
+    };
+    match frame::send(packet, frame, hop) {
+        Some(refused) => Outcome::here(refused),
+        None => Outcome::to(verdict, hop),
+    }
+}
+
+/// Whether a packet's time to live ends here (RFC 1812 section 5.3.1, RFC 8200 section 3).
+#[inline(always)]
+fn is_last<I: Ip>(packet: &Packet, frame: &Frame) -> bool {
+    !matches!(I::lifetime(packet, frame), Some(2..))
 }

@@ -1,46 +1,156 @@
 //! Network address translation: the backend sees its own address, and its answers
-//! come back through us.
+//! come back through us. In `full-nat` it sees an address of ours for the client's.
 
-use lb_common::{checksum::Delta, flow, limits::MAX_NAT_SHARED, verdict::Verdict};
+use lb_common::{
+    abi::{Forward, Owner},
+    flow,
+    limits::MAX_NAT_SHARED,
+    verdict::Verdict,
+};
 
-use super::link;
+use super::{
+    Carried, Way, back,
+    translate::{self, Translation},
+};
 use crate::{
     clock,
-    flow::Flows,
-    maps::{self, BackendRef, EndpointRef},
-    packet::{Packet, Window},
-    parse::{Flow, Segment, TCP_LEN, UDP_LEN, at},
+    flow::{Flows, Slot},
+    frame::{self, Frame},
+    icmp::{Message, Quote},
+    ip::{Edit, Ip},
+    maps::{BackendRef, EndpointRef},
+    packet::Packet,
+    parse::{Flow, Segment},
     pipeline::Outcome,
+    ports::{self, Held},
     service,
 };
 
-/// Translates a segment's destination to the backend. `Some` is the verdict on one
+/// Translates a packet's destination to the backend. `Some` is the verdict on one
 /// that may not go further.
 #[inline(always)]
 #[must_use]
-pub fn forward(packet: &Packet, segment: &Segment, backend: BackendRef) -> Option<Verdict> {
-    let Some(head) = packet.window::<UDP_LEN>() else {
-        return Some(Verdict::DropInternal);
+pub fn forward<I: Ip>(
+    packet: &Packet,
+    frame: &Frame,
+    segment: &Segment<I>,
+    carried: Carried,
+    backend: BackendRef,
+) -> Option<Verdict> {
+    let port = segment.destination_port;
+    let to = Translation {
+        edit: Edit {
+            hop: true,
+            source: None,
+            destination: Some(backend.address()),
+        },
+        source_port: None,
+        destination_port: Some(backend.heard_at(port)),
     };
-    let ttl = head.load::<u16, { at::IP_TTL }>();
-    if is_last(ttl) {
-        return Some(Verdict::DropTtl);
+    if translate::packet(packet, frame, segment, carried, &to).is_none() {
+        return Some(Verdict::DropInternal);
     }
-    let (address, port) = (backend.address(), backend.port());
-    let moved = Delta::new().pair(segment.destination, address);
-    ip(head, hop(head, ttl, moved));
-    l4(packet, segment, moved.word(segment.destination_port, port));
-    head.store::<u32, { at::IP_DESTINATION }>(address);
-    head.store::<u16, { at::PORT_DESTINATION }>(port);
-    link(head, backend.hop());
-    None
+    frame::send(packet, frame, backend.hop())
 }
 
-/// The backend whose answer a segment is, if it belongs to a flow of ours. `server` is
-/// the endpoint that it comes from.
+/// Translates both ends of a packet: its destination to the backend, and its source to
+/// the flow's port of the pool.
 #[inline(always)]
 #[must_use]
-pub fn origin<F: Flows>(segment: &Segment, server: EndpointRef) -> Option<BackendRef> {
+pub fn forward_full<I: Ip>(
+    packet: &Packet,
+    frame: &Frame,
+    segment: &Segment<I>,
+    carried: Carried,
+    backend: BackendRef,
+    place: u32,
+) -> Option<Verdict> {
+    let Some((address, port)) = ports::socket::<I::Address>(place) else {
+        return Some(Verdict::DropInternal);
+    };
+    let heard = backend.heard_at(segment.destination_port);
+    let to = Translation {
+        edit: Edit {
+            hop: true,
+            source: Some(address),
+            destination: Some(backend.address()),
+        },
+        source_port: Some(port),
+        destination_port: Some(heard),
+    };
+    if translate::packet(packet, frame, segment, carried, &to).is_none() {
+        return Some(Verdict::DropInternal);
+    }
+    frame::send(packet, frame, backend.hop())
+}
+
+/// Translates an ICMP error about what a backend sent, for that backend.
+#[inline(always)]
+#[must_use]
+pub fn forward_error<I: Ip>(
+    packet: &Packet,
+    frame: &Frame,
+    error: &Message<I>,
+    quote: &Quote<I>,
+    way: Way,
+    mode: Forward,
+) -> Option<Verdict> {
+    let backend = way.backend;
+    let outer = Edit {
+        hop: true,
+        source: None,
+        destination: Some(backend.address()),
+    };
+    let heard = backend.heard_at(quote.source_port);
+    let mut inner = Translation {
+        edit: Edit {
+            hop: false,
+            source: Some(backend.address()),
+            destination: None,
+        },
+        source_port: Some(heard),
+        destination_port: None,
+    };
+    if mode == Forward::FullNat {
+        let Some((address, port)) = ports::socket::<I::Address>(way.place) else {
+            return Some(Verdict::DropInternal);
+        };
+        inner.edit.destination = Some(address);
+        inner.destination_port = Some(port);
+    }
+    if translate::error(packet, frame, error, &quote.place, &outer, &inner).is_none() {
+        return Some(Verdict::DropInternal);
+    }
+    frame::send(packet, frame, backend.hop())
+}
+
+/// A server's and a client's side of what may be a flow of ours.
+#[derive(Clone, Copy)]
+pub struct Sides<I: Ip> {
+    /// The client's address.
+    pub client: I::Address,
+    /// The client's port.
+    pub client_port: u16,
+    /// The server's port.
+    pub server_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+}
+
+/// A flow that a server speaks in.
+#[derive(Clone, Copy)]
+pub struct Origin {
+    /// The backend that the server is in it.
+    pub backend: BackendRef,
+    /// The flow's entry.
+    pub slot: Slot,
+}
+
+/// The flow between these sides, if it is one of ours. `server` is the endpoint that the
+/// server is.
+#[inline(always)]
+#[must_use]
+pub fn origin<I: Ip, F: Flows<I>>(sides: &Sides<I>, server: EndpointRef) -> Option<Origin> {
     let mut number = server.number() as u16;
     let mut seed = server.seed();
     for _ in 0..MAX_NAT_SHARED {
@@ -50,23 +160,21 @@ pub fn origin<F: Flows>(segment: &Segment, server: EndpointRef) -> Option<Backen
         let backend = BackendRef::get(number)?;
         // The flow as the client began it.
         let flow = Flow {
-            client: segment.destination,
+            client: sides.client,
             vip: backend.vip(),
-            client_port: segment.destination_port,
-            vip_port: backend.vip_port(),
-            protocol: segment.protocol(),
+            client_port: sides.client_port,
+            vip_port: backend.spoken_from(sides.server_port),
+            protocol: sides.protocol,
+            service: 0,
         };
-        let key = F::key(flow, seed);
-        if let Some(slot) = F::find(&key)
+        if let Some(slot) = F::find(&F::key(&flow, seed))
             && slot.entry.backend() == number
         {
-            let state = flow::after_server(slot.entry.state(), segment.is_tcp, segment.flags);
-            F::change(slot, slot.entry.touched(clock::tick(), state));
-            return Some(backend);
+            return Some(Origin { backend, slot });
         }
         number = backend.sharing();
         if number != 0 {
-            seed = service::by(BackendRef::get(number)?, segment.protocol())?.seed();
+            seed = service::by::<I>(BackendRef::get(number)?, sides.protocol)?.seed();
         }
     }
     None
@@ -75,73 +183,97 @@ pub fn origin<F: Flows>(segment: &Segment, server: EndpointRef) -> Option<Backen
 /// Translates a backend's answer back to the client.
 #[inline(always)]
 #[must_use]
-pub fn back(packet: &Packet, segment: &Segment, backend: BackendRef) -> Outcome {
-    let Some(head) = packet.window::<UDP_LEN>() else {
-        return Outcome::here(Verdict::DropInternal);
-    };
-    let moved = Delta::new().pair(segment.source, backend.vip());
-    let Some(route) = maps::route(segment.destination) else {
-        // The kernel routes it then, and counts the hop itself.
-        source(packet, segment, backend, moved, moved);
-        return Outcome::here(Verdict::ReturnKernel);
-    };
-    let ttl = head.load::<u16, { at::IP_TTL }>();
-    if is_last(ttl) {
-        return Outcome::here(Verdict::DropTtl);
-    }
-    source(packet, segment, backend, hop(head, ttl, moved), moved);
-    link(head, route);
-    Outcome::to(Verdict::ReturnNat, route)
+pub fn answer<I: Ip, F: Flows<I>>(
+    packet: &Packet,
+    frame: &Frame,
+    segment: &Segment<I>,
+    origin: Origin,
+) -> Outcome {
+    let entry = origin.slot.entry;
+    let state = flow::after_server(entry.state(), segment.is_tcp, segment.flags);
+    F::change(origin.slot, entry.touched(clock::tick(), state));
+    let backend = origin.backend;
+    let to = source(backend.vip(), backend.spoken_from(segment.source_port));
+    returned(packet, frame, segment, Carried::Segment, backend, &to)
 }
 
-/// Writes the VIP for the server's address and port, with the differences that the
-/// header's and the segment's checksums are to show.
+/// Translates a backend's answer in `full-nat` back to the client.
 #[inline(always)]
-fn source(packet: &Packet, segment: &Segment, backend: BackendRef, header: Delta, moved: Delta) {
-    let Some(head) = packet.window::<UDP_LEN>() else {
-        return;
+#[must_use]
+pub fn answer_full<I: Ip>(
+    packet: &Packet,
+    frame: &Frame,
+    segment: &Segment<I>,
+    backend: BackendRef,
+    held: Held,
+) -> Outcome {
+    let entry = held.slot.entry;
+    let state = flow::after_server(entry.state(), segment.is_tcp, segment.flags);
+    crate::flow::change(held.slot, entry.touched(clock::tick(), state));
+    let to = both(backend, &held.owner);
+    returned(packet, frame, segment, Carried::Segment, backend, &to)
+}
+
+/// The VIP for the server as a packet's source.
+#[inline(always)]
+#[must_use]
+pub fn source<I: Ip>(vip: I::Address, port: u16) -> Translation<I> {
+    Translation {
+        edit: Edit {
+            hop: false,
+            source: Some(vip),
+            destination: None,
+        },
+        source_port: Some(port),
+        destination_port: None,
+    }
+}
+
+/// The VIP for the server, and the client for the pool's address.
+#[inline(always)]
+#[must_use]
+pub fn both<I: Ip>(backend: BackendRef, owner: &Owner) -> Translation<I> {
+    let client = ports::client(owner);
+    let mut to = source(backend.vip(), owner.vip_port);
+    to.edit.destination = Some(client);
+    to.destination_port = Some(owner.client_port);
+    to
+}
+
+/// Sends a backend's answer, translated, to the client.
+#[inline(always)]
+#[must_use]
+pub fn returned<I: Ip>(
+    packet: &Packet,
+    frame: &Frame,
+    segment: &Segment<I>,
+    carried: Carried,
+    backend: BackendRef,
+    to: &Translation<I>,
+) -> Outcome {
+    let client = match to.edit.destination {
+        Some(client) => client,
+        None => segment.destination,
     };
-    ip(head, header);
-    l4(
+    let verdict = match carried {
+        Carried::Segment => Verdict::ReturnNat,
+        Carried::Fragment => Verdict::ReturnFragment,
+    };
+    let outcome = back(
         packet,
-        segment,
-        moved.word(segment.source_port, backend.vip_port()),
+        frame,
+        segment.length,
+        Some((carried, segment)),
+        client,
+        verdict,
+        |hop| {
+            let mut to = *to;
+            to.edit.hop = hop;
+            translate::packet(packet, frame, segment, carried, &to)
+        },
     );
-    head.store::<u32, { at::IP_SOURCE }>(backend.vip());
-    head.store::<u16, { at::PORT_SOURCE }>(backend.vip_port());
-    backend.count_out(segment.length);
-}
-
-/// Whether a packet with this time to live, the first byte of the word, ends here
-/// (RFC 1812 section 5.3.1).
-#[inline(always)]
-fn is_last(ttl: u16) -> bool {
-    u16::from_be(ttl) >> 8 <= 1
-}
-
-/// Counts a hop; adds the difference to `delta`.
-#[inline(always)]
-fn hop(head: Window<UDP_LEN>, ttl: u16, delta: Delta) -> Delta {
-    let less = (u16::from_be(ttl) - 0x100).to_be();
-    head.store::<u16, { at::IP_TTL }>(less);
-    delta.word(ttl, less)
-}
-
-#[inline(always)]
-fn ip(head: Window<UDP_LEN>, delta: Delta) {
-    let checksum = head.load::<u16, { at::IP_CHECKSUM }>();
-    head.store::<u16, { at::IP_CHECKSUM }>(delta.apply(checksum));
-}
-
-#[inline(always)]
-fn l4(packet: &Packet, segment: &Segment, delta: Delta) {
-    if segment.is_tcp {
-        if let Some(tcp) = packet.window::<TCP_LEN>() {
-            let checksum = tcp.load::<u16, { at::TCP_CHECKSUM }>();
-            tcp.store::<u16, { at::TCP_CHECKSUM }>(delta.apply(checksum));
-        }
-    } else if let Some(udp) = packet.window::<UDP_LEN>() {
-        let checksum = udp.load::<u16, { at::UDP_CHECKSUM }>();
-        udp.store::<u16, { at::UDP_CHECKSUM }>(delta.apply_udp(checksum));
+    if outcome.is(verdict) || outcome.is(Verdict::ReturnKernel) {
+        backend.count_out(packet.length());
     }
+    outcome
 }

@@ -1,0 +1,181 @@
+//! Routers in a tunnel that find a packet too long: the client is told, in terms that it
+//! understands (RFC 2003 section 5, RFC 2473 section 8).
+
+use lb_common::{
+    abi::{Family, Forward},
+    verdict::Verdict,
+};
+use network_types::eth::EthHdr;
+
+use super::{Message, Quote, Sent};
+use crate::{
+    flow::Flows,
+    frame::{self, Frame},
+    ip::{Address, Ip, V4, V6},
+    maps, node,
+    packet::{MAX_OFFSET, Packet},
+    parse::{UDP, at},
+    pipeline::Outcome,
+    service,
+};
+
+const IN_IPV4: u8 = 4;
+const IN_IPV6: u8 = 41;
+
+/// What a router has found too long: a packet of a tunnel.
+#[derive(Clone, Copy)]
+struct Tunnelled<A> {
+    /// Where the tunnel ends.
+    destination: A,
+    /// The router's maximum.
+    mtu: u32,
+    /// Where in the frame the client's packet begins, and where what is there of it ends.
+    inner: usize,
+    end: usize,
+    /// The version that it may be.
+    protocol: u8,
+    is_udp: bool,
+}
+
+/// Tells the client of the packet in a tunnel that an error is about. `None` when it is
+/// about none.
+#[inline(always)]
+#[must_use]
+pub fn outer<I: Ip, F: Flows<V4> + Flows<V6>>(
+    packet: &Packet,
+    frame: &Frame,
+    error: &Message<I>,
+) -> Option<Outcome> {
+    let tunnelled = tunnelled(packet, frame, error)?;
+    let version = packet
+        .at::<1>(tunnelled.inner)
+        .map(|byte| byte.load::<u8, 0>() >> 4);
+    match (version, tunnelled.is_udp, tunnelled.protocol) {
+        (Some(4), true, _) | (Some(4), false, IN_IPV4) => {
+            inner::<I, V4, F>(packet, frame, &tunnelled)
+        }
+        (Some(6), true, _) | (Some(6), false, IN_IPV6) => {
+            inner::<I, V6, F>(packet, frame, &tunnelled)
+        }
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn tunnelled<I: Ip>(
+    packet: &Packet,
+    frame: &Frame,
+    error: &Message<I>,
+) -> Option<Tunnelled<I::Address>> {
+    let message = packet.at::<{ at::UDP }>(error.l4)?;
+    let word = u32::from_be(message.load::<u32, { at::icmp::WORD }>());
+    let is_v4 = I::FAMILY == Family::V4;
+    // Of ICMP the lower half is the MTU (RFC 1191 section 4).
+    let mtu = if is_v4 { word & 0xffff } else { word };
+    if message.load::<u16, { at::icmp::TYPE }>() != I::TOO_BIG || mtu == 0 {
+        return None;
+    }
+    let quoted = error.l4 + at::UDP;
+    let end = frame.ip + error.length;
+    let head = Frame {
+        ip: quoted,
+        ..*frame
+    };
+    let (protocol, source, destination) = I::plain(packet, &head)?;
+    if source != error.destination {
+        return None;
+    }
+    let is_udp = protocol == UDP;
+    let udp = if is_udp { at::UDP } else { 0 };
+    let inner = quoted + I::HEADER + udp;
+    (inner < end).then_some(Tunnelled {
+        destination,
+        mtu,
+        inner: node::any(inner as u64) as usize & MAX_OFFSET,
+        end: node::any(end as u64) as usize,
+        protocol: node::any(u64::from(protocol)) as u8,
+        is_udp: node::any(u64::from(is_udp)) & 1 != 0,
+    })
+}
+
+/// Tells the client of the packet inside. `None` when it is none of ours.
+#[inline(always)]
+fn inner<O: Ip, I: Ip, F: Flows<I>>(
+    packet: &Packet,
+    frame: &Frame,
+    tunnelled: &Tunnelled<O::Address>,
+) -> Option<Outcome> {
+    let place = I::quoted(packet, tunnelled.inner, tunnelled.end)?;
+    let quote: Quote<I> = Quote::at(packet, frame, place)?;
+    if !place.is_plain || !quote.source.is_one_host() {
+        return None;
+    }
+    let vip = service::vip::<I>(quote.destination)?;
+    let sent: Sent<I> = Sent {
+        vip: quote.destination,
+        vip_port: quote.destination_port,
+        client: quote.source,
+        client_port: quote.source_port,
+        is_tcp: place.is_tcp,
+    };
+    let backend = sent.way::<F, false>(vip)?.backend;
+    let mode = backend.forward()?;
+    let fits = match mode {
+        Forward::Ip4 => O::FAMILY == Family::V4 && !tunnelled.is_udp,
+        Forward::Ip6 => O::FAMILY == Family::V6 && !tunnelled.is_udp,
+        Forward::Gue4 => O::FAMILY == Family::V4 && tunnelled.is_udp,
+        Forward::Gue6 => O::FAMILY == Family::V6 && tunnelled.is_udp,
+        Forward::Dsr | Forward::Nat | Forward::FullNat => false,
+    };
+    if !fits || backend.address::<O::Address>() != tunnelled.destination {
+        return None;
+    }
+    let hop = maps::route(quote.source)?;
+    if !maps::may_tell() {
+        return Some(Outcome::here(Verdict::DropTooBig));
+    }
+    let overhead = u32::from(mode.overhead());
+    let mtu = tunnelled.mtu.saturating_sub(overhead).min(0xffff);
+    let there = (tunnelled.end - tunnelled.inner) as u32;
+    let kind = match I::FAMILY {
+        Family::V4 => frame::IPV4,
+        Family::V6 => frame::IPV6,
+    };
+    let told = strip(packet, frame, tunnelled.inner, kind)
+        .is_some_and(|packet| I::tell(packet.context(), there, mtu));
+    if !told {
+        return Some(Outcome::here(Verdict::DropNoHeadroom));
+    }
+    Some(
+        match frame::send(&Packet::of(packet.context()), frame, hop) {
+            Some(refused) => Outcome::here(refused),
+            None => Outcome::to(Verdict::RelayTooBig, hop),
+        },
+    )
+}
+
+/// The frame with nothing between its link layer and what lies at `inner`; `kind` is that
+/// one's EtherType.
+#[inline(always)]
+fn strip(packet: &Packet, frame: &Frame, inner: usize, kind: u16) -> Option<Packet> {
+    let head = packet.window::<{ EthHdr::LEN + 8 }>()?;
+    let words = [head.load::<u64, 0>(), head.load::<u64, 8>()];
+    let last = head.load::<u32, 16>();
+    let packet = packet.with_head(frame.ip as i32 - inner as i32)?;
+    // 22 bytes would be the longest link layer; what lies behind a shorter one is the
+    // packet's.
+    let [first, second] = words;
+    let front = packet.window::<{ EthHdr::LEN }>()?;
+    front.store::<u64, 0>(first);
+    front.store::<u32, 8>(second as u32);
+    if frame.ip >= EthHdr::LEN + 4 {
+        let tags = packet.window::<{ EthHdr::LEN + 2 }>()?;
+        tags.store::<u32, 12>((second >> 32) as u32);
+    }
+    if frame.ip == EthHdr::LEN + 8 {
+        let tags = packet.window::<{ EthHdr::LEN + 6 }>()?;
+        tags.store::<u32, 16>(last);
+    }
+    packet.at::<2>(frame.ip - 2)?.store::<u16, 0>(kind);
+    Some(packet)
+}

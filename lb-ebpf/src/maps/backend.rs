@@ -1,0 +1,223 @@
+use lb_common::{
+    abi::{Backend, BackendState, Forward, Tunnel},
+    tags::Tags,
+};
+
+use super::{BACKEND_COUNTERS, BACKENDS, TUNNELS, field, record, word};
+use crate::ip::Address;
+
+const _: () = assert!(core::mem::offset_of!(Backend, port) == 4 * 8);
+const _: () = assert!(core::mem::offset_of!(Backend, egress) == 5 * 8);
+const _: () = assert!(core::mem::offset_of!(Backend, mtu) == 5 * 8 + 2);
+const _: () = assert!(core::mem::offset_of!(Backend, tags) == 5 * 8 + 4);
+const _: () = assert!(core::mem::offset_of!(Backend, destination) == 6 * 8);
+const _: () = assert!(core::mem::offset_of!(Backend, source) == 6 * 8 + 6);
+const _: () = assert!(core::mem::offset_of!(Backend, state) == 7 * 8 + 4);
+const _: () = assert!(core::mem::offset_of!(Backend, forward) == 7 * 8 + 5);
+
+/// A backend's record.
+#[derive(Clone, Copy)]
+pub struct BackendRef {
+    record: *const Backend,
+    number: u16,
+}
+
+impl BackendRef {
+    /// The backend of that number.
+    #[inline(always)]
+    #[must_use]
+    pub fn get(number: u16) -> Option<Self> {
+        Some(BackendRef {
+            record: record(&BACKENDS, u32::from(number))?,
+            number,
+        })
+    }
+
+    /// Its number.
+    #[inline(always)]
+    #[must_use]
+    pub fn number(self) -> u16 {
+        self.number
+    }
+
+    /// Whether it takes new flows and keeps those it has.
+    #[inline(always)]
+    #[must_use]
+    pub fn state(self) -> BackendState {
+        BackendState::from_byte(field!(self.record, state))
+    }
+
+    /// How packets reach it.
+    #[inline(always)]
+    #[must_use]
+    pub fn forward(self) -> Option<Forward> {
+        Forward::from_byte(field!(self.record, forward))
+    }
+
+    /// IP protocol number.
+    #[inline(always)]
+    #[must_use]
+    pub fn protocol(self) -> u8 {
+        field!(self.record, protocol)
+    }
+
+    /// What the outer headers of its packets say.
+    #[inline(always)]
+    #[must_use]
+    pub fn tunnel(self) -> Option<TunnelRef> {
+        record(&TUNNELS, u32::from(self.number)).map(TunnelRef)
+    }
+
+    /// The way to it.
+    #[inline(always)]
+    #[must_use]
+    pub fn hop(self) -> HopWords {
+        HopWords {
+            device: word!(self.record, 5),
+            macs: word!(self.record, 6),
+            source: word!(self.record, 7) as u32,
+        }
+    }
+
+    /// Its own address.
+    #[inline(always)]
+    #[must_use]
+    pub fn address<A: Address>(self) -> A {
+        A::read(word!(self.record, 0), || word!(self.record, 1))
+    }
+
+    /// Its own port, in network byte order; 0 when packets keep theirs.
+    #[inline(always)]
+    #[must_use]
+    pub fn port(self) -> u16 {
+        field!(self.record, port)
+    }
+
+    /// The port that it hears a packet for `port` at.
+    #[inline(always)]
+    #[must_use]
+    pub fn heard_at(self, port: u16) -> u16 {
+        match self.port() {
+            0 => port,
+            own => own,
+        }
+    }
+
+    /// The VIP's port that its packets from `port` come from.
+    #[inline(always)]
+    #[must_use]
+    pub fn spoken_from(self, port: u16) -> u16 {
+        if self.port() == 0 {
+            port
+        } else {
+            self.vip_port()
+        }
+    }
+
+    /// Its service's VIP.
+    #[inline(always)]
+    #[must_use]
+    pub fn vip<A: Address>(self) -> A {
+        A::read(word!(self.record, 2), || word!(self.record, 3))
+    }
+
+    /// Its service's port, in network byte order; the first one of a range.
+    #[inline(always)]
+    #[must_use]
+    pub fn vip_port(self) -> u16 {
+        field!(self.record, vip_port)
+    }
+
+    /// Another backend that is the same server; 0 for none.
+    #[inline(always)]
+    #[must_use]
+    pub fn sharing(self) -> u16 {
+        field!(self.record, sharing)
+    }
+
+    /// Counts a packet of `length` bytes from a client, by which `opened` connections
+    /// (1 or 0) began.
+    #[inline(always)]
+    pub fn count_in(self, length: usize, opened: u64) {
+        if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(u32::from(self.number)) {
+            // SAFETY: counters of this CPU's own, which no one else writes.
+            unsafe {
+                (*counters).packets_in += 1;
+                (*counters).bytes_in += length as u64;
+                (*counters).connections += opened;
+            }
+        }
+    }
+
+    /// Counts a packet of `length` bytes to a client.
+    #[inline(always)]
+    pub fn count_out(self, length: usize) {
+        if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(u32::from(self.number)) {
+            // SAFETY: counters of this CPU's own, which no one else writes.
+            unsafe {
+                (*counters).packets_out += 1;
+                (*counters).bytes_out += length as u64;
+            }
+        }
+    }
+}
+
+/// The way to a next hop, in the words that a frame's head is written by.
+#[derive(Clone, Copy)]
+pub struct HopWords {
+    /// Egress, MTU above it, and tags above that.
+    pub(super) device: u64,
+    /// Destination MAC, and the first two bytes of the source MAC above it.
+    pub macs: u64,
+    /// The other four bytes of the source MAC.
+    pub source: u32,
+}
+
+impl HopWords {
+    /// The interface's place in the device map.
+    #[inline(always)]
+    #[must_use]
+    pub fn egress(self) -> u32 {
+        u32::from(self.device as u16)
+    }
+
+    /// The longest IP packet that the way takes.
+    #[inline(always)]
+    #[must_use]
+    pub fn mtu(self) -> u16 {
+        (self.device >> 16) as u16
+    }
+
+    /// The VLAN tags that frames carry there.
+    #[inline(always)]
+    #[must_use]
+    pub fn tags(self) -> Tags {
+        Tags((self.device >> 32) as u32)
+    }
+}
+
+/// What the outer headers of a backend's packets say.
+#[derive(Clone, Copy)]
+pub struct TunnelRef(*const Tunnel);
+
+impl TunnelRef {
+    /// The outer source of packets that vary by `spread`; its first half and its second.
+    #[inline(always)]
+    #[must_use]
+    pub fn source(self, spread: u32) -> (u64, u64) {
+        let spread = u64::from(spread) | u64::from(spread) << 32;
+        (
+            word!(self.0, 0) | word!(self.0, 2) & spread,
+            word!(self.0, 1) | word!(self.0, 3) & spread,
+        )
+    }
+
+    /// GUE: the destination port, in network byte order.
+    #[inline(always)]
+    #[must_use]
+    pub fn port(self) -> u16 {
+        field!(self.0, port)
+    }
+}
+
+const _: () = assert!(core::mem::offset_of!(Tunnel, varying) == 2 * 8);

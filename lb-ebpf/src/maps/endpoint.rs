@@ -1,0 +1,119 @@
+use core::ptr;
+
+use lb_common::{
+    abi::{Endpoint, Keeping, Kind, Range, Wheel, selector},
+    hash::{self, Seed},
+    limits,
+};
+
+use super::{ENDPOINTS, PILOTS, field, record, word};
+use crate::ip::{Address, Ip};
+
+/// A found endpoint.
+#[derive(Clone, Copy)]
+pub struct EndpointRef(*const Endpoint);
+
+impl EndpointRef {
+    /// The endpoint of this key; the port as it lies in the packet.
+    #[inline(always)]
+    #[must_use]
+    pub fn find<I: Ip>(address: I::Address, port: u16, protocol: u8, kind: Kind) -> Option<Self> {
+        const GROUP_BITS: u32 = limits::ENDPOINT_GROUPS.ilog2();
+        const SLOT_BITS: u32 = limits::ENDPOINT_SLOTS.ilog2();
+        let selector = selector(I::FAMILY, port, protocol, kind);
+        let hash = hash::endpoint(address.words(), selector);
+        // Most groups have the pilot 0: then there is nothing to wait for.
+        let first = EndpointRef(record(&ENDPOINTS, hash::slot(hash, 0, SLOT_BITS))?);
+        if first.is::<I>(address, selector) {
+            return Some(first);
+        }
+        let group = hash::group(hash, GROUP_BITS);
+        let pilots = PILOTS.get_ptr(group / 4)?;
+        // SAFETY: four pilots lie there, and group % 4 chooses one of them.
+        let pilot = unsafe { ptr::read_volatile(pilots.cast::<u16>().add(group as usize % 4)) };
+        if pilot == 0 {
+            return None;
+        }
+        let second = EndpointRef(record(&ENDPOINTS, hash::slot(hash, pilot, SLOT_BITS))?);
+        second.is::<I>(address, selector).then_some(second)
+    }
+
+    #[inline(always)]
+    fn is<I: Ip>(self, address: I::Address, selector: u32) -> bool {
+        field!(self.0, selector) == selector
+            && I::Address::read(word!(self.0, 0), || word!(self.0, 1)) == address
+    }
+
+    /// Service: the index of its scheduler. VIP: 1 more than its place in the pool.
+    #[inline(always)]
+    #[must_use]
+    pub fn index(self) -> u8 {
+        field!(self.0, index)
+    }
+
+    /// Service: whether its flows are kept with their source ports.
+    #[inline(always)]
+    #[must_use]
+    pub fn keeps_ports(self) -> bool {
+        field!(self.0, keeping) == Keeping::Ports as u8
+    }
+
+    /// Service: its wheel.
+    #[inline(always)]
+    #[must_use]
+    pub fn wheel(self) -> Wheel {
+        Wheel::from_bits(word!(self.0, 3))
+    }
+
+    /// Service: its number. Server: its first backend.
+    #[inline(always)]
+    #[must_use]
+    pub fn number(self) -> u32 {
+        word!(self.0, 4) as u32
+    }
+
+    /// Service: its part of its flows' hash. Server: that of its first backend's service.
+    #[inline(always)]
+    #[must_use]
+    pub fn seed(self) -> Seed {
+        Seed([word!(self.0, 6), word!(self.0, 7)])
+    }
+
+    /// VIP: until when it is ours, in ns of the monotonic clock.
+    #[inline(always)]
+    #[must_use]
+    pub fn deadline(self) -> u64 {
+        word!(self.0, 3)
+    }
+
+    /// VIP: the first port of the range that has this port (host byte order) of TCP or UDP.
+    #[inline(always)]
+    #[must_use]
+    pub fn range(self, port: u16, is_tcp: bool) -> Option<u16> {
+        let ranges = if is_tcp {
+            field!(self.0, tcp_ranges)
+        } else {
+            field!(self.0, udp_ranges)
+        };
+        if ranges == 0 {
+            return None;
+        }
+        let words = [
+            word!(self.0, 4),
+            word!(self.0, 5),
+            word!(self.0, 6),
+            word!(self.0, 7),
+        ];
+        let mut place = 0;
+        while place < limits::MAX_VIP_RANGES as usize {
+            let range = Range::from_bits((words[place / 2] >> (place % 2 * 32)) as u32);
+            if ranges >> place & 1 != 0 && range.first <= port && port <= range.last {
+                return Some(range.first);
+            }
+            place += 1;
+        }
+        None
+    }
+}
+
+const _: () = assert!(core::mem::offset_of!(Endpoint, detail) == 3 * 8);

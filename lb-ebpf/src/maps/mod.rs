@@ -1,0 +1,197 @@
+//! Every map, and how its records are read.
+//!
+//! Userspace changes records while packets flow, so they are read by whole words,
+//! each once.
+
+mod backend;
+mod endpoint;
+mod ports;
+mod route;
+mod told;
+
+use core::ptr;
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    macros::map,
+    maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray},
+};
+use lb_common::{
+    abi::{
+        Address, Backend, BackendCounters, Bucket, Cursor, Endpoint, Fragment, FragmentKey,
+        Identity, Neighbour, PortBucket, Route, Route6, Tunnel, WHEEL_CHUNK, Wheel, WheelChunk,
+    },
+    flow::BUCKET_SLOTS,
+    limits,
+    verdict::VERDICT_SLOTS,
+};
+
+use crate::pipeline::Outcome;
+
+pub use backend::{BackendRef, HopWords};
+pub use endpoint::EndpointRef;
+pub use ports::{PortSlot, pool_address, port_bucket};
+pub use route::{Destination, route};
+pub use told::may_tell;
+
+/// Size of the flow table unless userspace sets another.
+const FLOW_BUCKETS: u32 = limits::flow_buckets(1_000_000);
+
+#[map]
+static FLOWS: Array<Bucket> = Array::with_max_entries(FLOW_BUCKETS, BPF_F_MMAPABLE);
+#[map]
+static ENDPOINTS: Whole<Endpoint, { limits::ENDPOINT_SLOTS as usize }> =
+    Whole::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static PILOTS: Array<[u16; 4]> =
+    Array::with_max_entries(limits::ENDPOINT_GROUPS / 4, BPF_F_MMAPABLE);
+#[map]
+static BACKENDS: Whole<Backend, { limits::MAX_BACKENDS as usize + 1 }> =
+    Whole::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static TUNNELS: Whole<Tunnel, { limits::MAX_BACKENDS as usize + 1 }> =
+    Whole::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static POOL: Array<Address> = Array::with_max_entries(limits::MAX_POOL, BPF_F_MMAPABLE);
+/// Its size is set by userspace.
+#[map]
+static PORTS: Array<PortBucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, Fragment> =
+    LruHashMap::with_max_entries(limits::MAX_FRAGMENTED, 0);
+#[map]
+static WHEELS: Array<WheelChunk> =
+    Array::with_max_entries(limits::WHEEL_ENTRIES / WHEEL_CHUNK, BPF_F_MMAPABLE);
+#[map]
+static ROUTES: Array<Route> = Array::with_max_entries(limits::MAX_ROUTES, BPF_F_MMAPABLE);
+#[map]
+static ROUTES6: Array<Route6> = Array::with_max_entries(limits::MAX_ROUTES, BPF_F_MMAPABLE);
+#[map]
+static NEIGHBOURS: HashMap<u32, Neighbour> = HashMap::with_max_entries(limits::MAX_NEIGHBOURS, 0);
+#[map]
+static NEIGHBOURS6: HashMap<Address, Neighbour> =
+    HashMap::with_max_entries(limits::MAX_NEIGHBOURS, 0);
+#[map]
+static DEVICES: DevMap = DevMap::with_max_entries(limits::MAX_INTERFACES, 0);
+#[map]
+static CURSORS: PerCpuArray<Cursor> = PerCpuArray::with_max_entries(limits::MAX_SERVICES, 0);
+#[map]
+static BACKEND_COUNTERS: PerCpuArray<BackendCounters> =
+    PerCpuArray::with_max_entries(limits::MAX_BACKENDS + 1, 0);
+#[map]
+static VERDICTS: PerCpuArray<[u64; VERDICT_SLOTS as usize]> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+static TOO_BIG: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Not read here: what userspace must find again after a restart.
+#[map]
+static IDENTITY: Array<Identity> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// A map of one element that holds all the records. A look-up of an element passes its
+/// number through the stack, which the next load waits for; the place of a record in
+/// the one element is plain arithmetic.
+type Whole<T, const N: usize> = Array<[T; N]>;
+
+/// The record at `index`, modulo their number.
+#[inline(always)]
+fn record<T, const N: usize>(map: &Whole<T, N>, index: u32) -> Option<*const T> {
+    const { assert!(N.is_power_of_two()) };
+    // SAFETY: the element has N records, and the mask keeps the index below that.
+    Some(unsafe { map.get_ptr(0)?.cast::<T>().add(index as usize & (N - 1)) })
+}
+
+/// Reads one field of a record that userspace may be changing.
+macro_rules! field {
+    ($record:expr, $field:ident) => {
+        // SAFETY: the pointer came from a map lookup that wasn't null, and records
+        // in maps are aligned and live as long as the program.
+        unsafe { ::core::ptr::read_volatile(&raw const (*$record).$field) }
+    };
+}
+
+/// The words of a record, for fields that must be read together.
+macro_rules! word {
+    ($record:expr, $index:literal) => {
+        // SAFETY: as for `field`; a record's size is a multiple of 8 and at least
+        // this many words (checked where it is declared).
+        unsafe { ::core::ptr::read_volatile($record.cast::<u64>().add($index)) }
+    };
+}
+use field;
+use word;
+
+/// Counts a packet's outcome.
+#[inline(always)]
+pub fn count(outcome: Outcome) {
+    if let Some(counters) = VERDICTS.get_ptr_mut(0) {
+        let index = outcome.number() as usize & (VERDICT_SLOTS as usize - 1);
+        // SAFETY: VERDICT_SLOTS counters of this CPU's own, which no one else writes; the
+        // mask keeps the index below that.
+        unsafe { *counters.cast::<u64>().add(index) += 1 };
+    }
+}
+
+/// A bucket of the flow table.
+#[inline(always)]
+#[must_use]
+pub fn flow_bucket(index: u32) -> Option<*mut [u64; BUCKET_SLOTS]> {
+    FLOWS.get_ptr_mut(index).map(|bucket| bucket.cast())
+}
+
+/// The entry of a wheel at `place`; 0 when nothing is there.
+#[inline(always)]
+#[must_use]
+pub fn wheel_entry(wheel: Wheel, place: u32) -> u16 {
+    let Some(chunk) = WHEELS.get_ptr(wheel.chunk + place / WHEEL_CHUNK) else {
+        return 0;
+    };
+    let inside = (place % WHEEL_CHUNK) as usize;
+    // SAFETY: a chunk has WHEEL_CHUNK entries of 2 bytes.
+    unsafe { ptr::read_volatile(chunk.cast::<u16>().add(inside)) }
+}
+
+/// The next place in a service's wheel, by this CPU's count.
+#[inline(always)]
+#[must_use]
+pub fn advance(service: u32, length: u32) -> u32 {
+    let Some(cursor) = CURSORS.get_ptr_mut(service) else {
+        return 0;
+    };
+    // SAFETY: a cursor of this CPU's own; userspace writes it before the service
+    // is there.
+    unsafe {
+        let next = (*cursor).next;
+        let place = if next < u64::from(length) { next } else { 0 };
+        (*cursor).next = place + 1;
+        place as u32
+    }
+}
+
+/// Sends the frame out of another interface.
+///
+/// # Errors
+///
+/// `XDP_ABORTED` when no interface has that place. Both are the action to return.
+#[inline(always)]
+pub fn redirect(egress: u32) -> Result<u32, u32> {
+    DEVICES.redirect(egress, 0)
+}
+
+/// Remembers where the fragments of a packet go.
+#[inline(always)]
+pub fn remember(key: &FragmentKey, fragment: &Fragment) {
+    // Where there is no room, later fragments are dropped, and counted so.
+    let _ = FRAGMENTS.insert(key, fragment, 0);
+}
+
+/// Where the fragments of a packet go, if its first one is known.
+#[inline(always)]
+#[must_use]
+pub fn fragment(key: &FragmentKey) -> Option<Fragment> {
+    // SAFETY: a value of the map; another CPU may be writing it, when a host sends two
+    // packets with one identification at once: then their fragments are mixed up anyway.
+    FRAGMENTS
+        .get_ptr(key)
+        .map(|at| unsafe { ptr::read_volatile(at) })
+}

@@ -1,0 +1,81 @@
+//! IPv4 (RFC 791).
+
+use lb_common::verdict::Verdict;
+use network_types::ip::IpProto;
+
+use super::{Kind, Parsed, Segment, TCP, UDP, at};
+use crate::{frame::Frame, ip::V4, packet::Packet};
+
+const ICMP: u8 = IpProto::Icmp as u8;
+const MORE_FRAGMENTS: u16 = 0x2000u16.to_be();
+const FRAGMENT_OFFSET: u16 = 0x1fffu16.to_be();
+/// Types of ICMP errors: destination unreachable, time exceeded, parameter problem
+/// (RFC 792).
+const ERRORS: [u8; 3] = [3, 11, 12];
+/// Type 8, code 0 (RFC 792).
+const ECHO_REQUEST: u16 = 0x0800u16.to_be();
+
+/// Tells what an IPv4 packet, addressed to us, is.
+#[inline(always)]
+#[must_use]
+pub fn parse(packet: &Packet, frame: &Frame) -> Parsed<V4> {
+    let Some(header) = packet.at::<{ at::IPV4 }>(frame.ip) else {
+        return Parsed::foreign(Verdict::PassMalformed);
+    };
+    let version = header.load::<u8, { at::ipv4::VERSION }>();
+    if version >> 4 != 4 {
+        return Parsed::foreign(Verdict::PassMalformed);
+    }
+    let head = usize::from(version & 15) * 4;
+    let length = usize::from(u16::from_be(header.load::<u16, { at::ipv4::LENGTH }>()));
+    let fragment = header.load::<u16, { at::ipv4::FRAGMENT }>();
+    let protocol = header.load::<u8, { at::ipv4::PROTOCOL }>();
+    let segment = Segment {
+        is_tcp: protocol == TCP,
+        is_first: fragment & MORE_FRAGMENTS != 0,
+        length,
+        l4: frame.ip + head,
+        source: header.load::<u32, { at::ipv4::SOURCE }>(),
+        destination: header.load::<u32, { at::ipv4::DESTINATION }>(),
+        id: u32::from(header.load::<u16, { at::ipv4::ID }>()),
+        ..Segment::NONE
+    };
+    if head < at::IPV4 || length < head || frame.ip + length > packet.length() {
+        return Parsed::stray(segment, Verdict::DropMalformed);
+    }
+    let payload = length - head;
+    if fragment & FRAGMENT_OFFSET != 0 {
+        return match protocol {
+            TCP | UDP => Parsed::of(Kind::Fragment, segment),
+            ICMP => Parsed::stray(segment, Verdict::DropFragment),
+            _ => Parsed::stray(segment, Verdict::DropVipProtocol),
+        };
+    }
+    match protocol {
+        TCP | UDP => super::ports(packet, segment, payload),
+        ICMP if segment.is_first => Parsed::stray(segment, Verdict::DropFragment),
+        ICMP => icmp(packet, segment, payload),
+        _ => Parsed::stray(segment, Verdict::DropVipProtocol),
+    }
+}
+
+#[inline(always)]
+fn icmp(packet: &Packet, segment: Segment<V4>, payload: usize) -> Parsed<V4> {
+    let Some(message) = packet.at::<{ at::UDP }>(segment.l4) else {
+        return Parsed::stray(segment, Verdict::DropMalformed);
+    };
+    if payload < at::UDP {
+        return Parsed::stray(segment, Verdict::DropMalformed);
+    }
+    let kind = message.load::<u16, { at::icmp::TYPE }>();
+    let plain = segment.length - payload == at::IPV4;
+    if kind == ECHO_REQUEST && plain {
+        return Parsed::of(Kind::Echo, segment);
+    }
+    let [a, b, c] = ERRORS;
+    let kind = kind as u8;
+    if kind == a || kind == b || kind == c {
+        return Parsed::of(Kind::Error, segment);
+    }
+    Parsed::stray(segment, Verdict::DropVipProtocol)
+}

@@ -1,0 +1,103 @@
+//! IPv6 (RFC 8200).
+
+use lb_common::verdict::Verdict;
+
+use super::{
+    Kind, Parsed, Segment, TCP, UDP, at,
+    extension::{self, Chain, ICMP},
+};
+use crate::{
+    frame::Frame,
+    ip::{Six, V6},
+    packet::Packet,
+};
+
+/// Types of ICMPv6 errors (RFC 4443 section 2.1), those that are assigned.
+const ERRORS: core::ops::RangeInclusive<u8> = 1..=4;
+/// Type 128, code 0 (RFC 4443 section 4.1).
+const ECHO_REQUEST: u16 = 0x8000u16.to_be();
+/// RFC 4861 section 4.3.
+const SOLICITATION: u8 = 135;
+
+/// Tells what an IPv6 packet, addressed to us, is.
+#[inline(always)]
+#[must_use]
+pub fn parse(packet: &Packet, frame: &Frame) -> Parsed<V6> {
+    let Some(header) = packet.at::<{ at::IPV6 }>(frame.ip) else {
+        return Parsed::foreign(Verdict::PassMalformed);
+    };
+    if header.load::<u8, { at::ipv6::VERSION }>() >> 4 != 6 {
+        return Parsed::foreign(Verdict::PassMalformed);
+    }
+    let payload = usize::from(u16::from_be(header.load::<u16, { at::ipv6::LENGTH }>()));
+    let next = header.load::<u8, { at::ipv6::NEXT }>();
+    let mut segment = Segment {
+        is_tcp: next == TCP,
+        length: at::IPV6 + payload,
+        l4: frame.ip + at::IPV6,
+        source: Six {
+            high: header.load::<u64, { at::ipv6::SOURCE }>(),
+            low: header.load::<u64, { at::ipv6::SOURCE + 8 }>(),
+        },
+        destination: Six {
+            high: header.load::<u64, { at::ipv6::DESTINATION }>(),
+            low: header.load::<u64, { at::ipv6::DESTINATION + 8 }>(),
+        },
+        ..Segment::NONE
+    };
+    let end = frame.ip + segment.length;
+    if end > packet.length() {
+        return Parsed::stray(segment, Verdict::DropMalformed);
+    }
+    // Nearly every packet has none.
+    if next == TCP || next == UDP {
+        return super::ports(packet, segment, payload);
+    }
+    let mut chain = Chain::NONE;
+    extension::follow(packet, segment.l4, next, end, &mut chain);
+    let chain = chain.any();
+    segment.l4 = chain.l4;
+    segment.is_first = chain.is_first;
+    segment.id = chain.id;
+    segment.is_tcp = chain.protocol == TCP;
+    if chain.is_refused {
+        let verdict = if chain.is_malformed {
+            Verdict::DropMalformed
+        } else {
+            Verdict::DropExtension
+        };
+        return Parsed::stray(segment, verdict);
+    }
+    if chain.is_later {
+        return Parsed::of(Kind::Fragment, segment);
+    }
+    let payload = end - chain.l4;
+    match chain.protocol {
+        TCP | UDP => super::ports(packet, segment, payload),
+        ICMP if chain.is_first => Parsed::stray(segment, Verdict::DropFragment),
+        ICMP => icmp(packet, segment, payload, next == ICMP),
+        _ => Parsed::stray(segment, Verdict::DropVipProtocol),
+    }
+}
+
+#[inline(always)]
+fn icmp(packet: &Packet, segment: Segment<V6>, payload: usize, plain: bool) -> Parsed<V6> {
+    let Some(message) = packet.at::<{ at::UDP }>(segment.l4) else {
+        return Parsed::stray(segment, Verdict::DropMalformed);
+    };
+    if payload < at::UDP {
+        return Parsed::stray(segment, Verdict::DropMalformed);
+    }
+    let word = message.load::<u16, { at::icmp::TYPE }>();
+    let kind = word as u8;
+    if plain && word == ECHO_REQUEST {
+        return Parsed::of(Kind::Echo, segment);
+    }
+    if plain && kind == SOLICITATION {
+        return Parsed::of(Kind::Solicitation, segment);
+    }
+    if ERRORS.contains(&kind) {
+        return Parsed::of(Kind::Error, segment);
+    }
+    Parsed::stray(segment, Verdict::DropVipProtocol)
+}

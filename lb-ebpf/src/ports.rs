@@ -1,0 +1,206 @@
+//! Flows of `full-nat`: each has a source port of the pool, and its entry lies where that
+//! port's place is, so that either direction finds it by arithmetic.
+
+use lb_common::{
+    abi::{self, Family, Owner, Pool},
+    flow::{self, Entry, FINGERPRINT_BITS, State, Tick},
+    hash::{self, Seed},
+};
+
+use crate::{
+    flow::{Flows, Slot, change, compare_exchange, load},
+    ip::{Address, Ip},
+    maps::{self, PortSlot},
+    node,
+    parse::Flow,
+};
+
+/// The pool's ports.
+pub struct Ports;
+
+/// What a flow's port is found by.
+#[derive(Clone, Copy)]
+pub struct Key {
+    hash: u64,
+    owner: Owner,
+    buckets: [u32; 2],
+}
+
+impl Key {
+    #[inline(always)]
+    fn fingerprint(&self) -> u64 {
+        self.hash & ((1 << FINGERPRINT_BITS) - 1)
+    }
+}
+
+/// The two buckets of a flow with this hash; none when the pool has no address of the
+/// family.
+#[inline(always)]
+fn buckets(hash: u64, family: Family) -> [u32; 2] {
+    let pool = node::pool();
+    let each = u32::from(pool.buckets);
+    let (first, length) = match family {
+        Family::V4 => (0, u32::from(pool.v4) * each),
+        Family::V6 => (u32::from(pool.v4) * each, u32::from(pool.v6) * each),
+    };
+    if length == 0 {
+        return [u32::MAX; 2];
+    }
+    let place = |hash| first + hash::reduce(hash, length);
+    [place(hash), place(hash.rotate_left(32))]
+}
+
+impl<I: Ip> Flows<I> for Ports {
+    type Key = Key;
+    const NEEDED: bool = true;
+
+    #[inline(always)]
+    fn key(flow: &Flow<I>, seed: Seed) -> Key {
+        let hash = seed.hash(flow.client.folded(), flow.ports());
+        Key {
+            hash,
+            owner: Owner {
+                client: flow.client.words(),
+                client_port: flow.client_port,
+                vip_port: flow.vip_port,
+                service: flow.service,
+            },
+            buckets: buckets(hash, I::FAMILY),
+        }
+    }
+
+    #[inline(always)]
+    fn hash(key: &Key) -> u64 {
+        key.hash
+    }
+
+    #[inline(always)]
+    fn find(key: &Key) -> Option<Slot> {
+        for bucket in key.buckets {
+            if let Some(slot) = find_in(bucket, key) {
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn claim(key: &Key, now: Tick) -> Option<Slot> {
+        for bucket in key.buckets {
+            let Some(entries) = maps::port_bucket(bucket) else {
+                continue;
+            };
+            let loaded = |slot| load(entries.cast(), slot);
+            if let Some((slot, entry)) = flow::victim(loaded, node::any, now, node::timeouts()) {
+                return Some(Slot {
+                    at: PortSlot::of(entries, slot).entry,
+                    entry,
+                    number: bucket * 8 + slot as u32,
+                });
+            }
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn enter(key: &Key, slot: Slot, backend: u16, now: Tick, state: State) -> bool {
+        let claimed = Entry::claimed(now);
+        if !compare_exchange(slot.at, slot.entry.bits(), claimed.bits()) {
+            return false;
+        }
+        let Some(bucket) = maps::port_bucket(slot.number / 8) else {
+            return false;
+        };
+        PortSlot::of(bucket, slot.number as usize % 8).give(key.owner);
+        let entry = Entry::new(key.fingerprint(), backend, now, state);
+        compare_exchange(slot.at, claimed.bits(), entry.bits());
+        // Another CPU may have entered the flow at the same time: both find the same
+        // one first, and the other gives way.
+        match <Ports as Flows<I>>::find(key) {
+            Some(first) if first.number != slot.number => {
+                compare_exchange(slot.at, entry.bits(), Entry::EMPTY.bits());
+                false
+            }
+            _ => true,
+        }
+    }
+
+    #[inline(always)]
+    fn change(slot: Slot, to: Entry) {
+        change(slot, to);
+    }
+}
+
+/// The flow's slot in one of its buckets.
+#[inline(always)]
+fn find_in(bucket: u32, key: &Key) -> Option<Slot> {
+    let entries = maps::port_bucket(bucket)?;
+    let (slot, entry) = flow::find(|slot| load(entries.cast(), slot), key.fingerprint())?;
+    let slot = node::any(slot as u64) as usize % 8;
+    let place = PortSlot::of(entries, slot);
+    // A client with the same fingerprint is one in 2^38.
+    (entry.backend() != 0 && place.owner() == key.owner).then_some(Slot {
+        at: place.entry,
+        entry,
+        number: bucket * 8 + slot as u32,
+    })
+}
+
+/// A flow that has a source port.
+#[derive(Clone, Copy)]
+pub struct Held {
+    /// Its entry.
+    pub slot: Slot,
+    /// Its client's side.
+    pub owner: Owner,
+}
+
+/// The flow whose source port is `port` (host byte order) of the pool's address at
+/// `index`.
+#[inline(always)]
+#[must_use]
+pub fn held(index: u32, port: u16) -> Option<Held> {
+    let (bucket, slot) = node::pool().place(index, port)?;
+    at(bucket * 8 + slot)
+}
+
+/// The flow whose source port has this number.
+#[inline(always)]
+#[must_use]
+pub fn at(number: u32) -> Option<Held> {
+    let bucket = maps::port_bucket(number / 8)?;
+    let place = PortSlot::of(bucket, number as usize % 8);
+    let entry = load(bucket.cast(), number as usize % 8);
+    if entry.backend() == 0 {
+        return None;
+    }
+    let slot = Slot {
+        at: place.entry,
+        entry,
+        number,
+    };
+    let owner = place.owner();
+    Some(Held { slot, owner })
+}
+
+/// Address and port (as it lies in a packet) of the port with this number.
+#[inline(always)]
+#[must_use]
+pub fn socket<A: Address>(number: u32) -> Option<(A, u16)> {
+    let pool: Pool = node::pool();
+    if pool.buckets == 0 {
+        return None;
+    }
+    let (index, port) = pool.port(number / 8, number % 8);
+    Some((maps::pool_address(index)?, port.to_be()))
+}
+
+/// An owner's client.
+#[inline(always)]
+#[must_use]
+pub fn client<A: Address>(owner: &Owner) -> A {
+    let [a, b, c, d]: abi::Address = owner.client;
+    A::read(u64::from(a) | u64::from(b) << 32, || {
+        u64::from(c) | u64::from(d) << 32
+    })
+}
