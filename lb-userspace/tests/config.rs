@@ -3,7 +3,7 @@
 use std::{fmt::Write, time::Duration};
 
 use flowgate::config::model::{
-    AdminState, CheckKind, Config, Forward, HealthCheck, Protocol, Scheduler,
+    AdminState, CheckKind, Config, Forward, HealthCheck, Ports, Protocol, Scheduler,
 };
 use proptest::prelude::*;
 
@@ -57,7 +57,7 @@ fn the_sketch_means_what_it_says() {
     assert_eq!(config.node.max_flows, 1_000_000);
     let web = &config.services[0];
     assert_eq!(web.vip.to_string(), "203.0.113.10");
-    assert_eq!((web.port, web.protocol), (80, Protocol::Tcp));
+    assert_eq!((web.port, web.protocol), (Ports::Exact(80), Protocol::Tcp));
     assert_eq!(web.scheduler, Scheduler::RoundRobin);
     assert_eq!(web.forward, Forward::Dsr);
     let expected = HealthCheck {

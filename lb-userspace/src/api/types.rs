@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    model::{AdminState, Forward, Protocol, Scheduler},
+    model::{AdminState, Forward, Ports, Protocol, Scheduler},
     refusal::Refusal,
 };
 pub use crate::desired::Applied as ChangeReply;
@@ -53,13 +53,15 @@ pub struct ServiceView {
     pub name: String,
     /// The virtual IP that clients connect to.
     pub vip: IpAddr,
-    /// The port that clients connect to.
-    pub port: u16,
+    /// The ports that clients connect to: a number, 0 for any, or `"5000-5999"`.
+    pub port: Ports,
     /// The transport protocol.
     pub protocol: Protocol,
     /// How new connections are spread.
     pub scheduler: Scheduler,
-    /// How packets reach a backend.
+    /// How packets reach a backend: `forward`, and of a tunnel `encapsulation` and
+    /// `gue_port`, as in the configuration.
+    #[serde(flatten)]
     pub forward: Forward,
     /// Its servers.
     pub backends: Vec<BackendView>,
@@ -74,7 +76,7 @@ pub struct BackendView {
     pub name: String,
     /// Its own address.
     pub address: IpAddr,
-    /// Its port.
+    /// Its port; 0 when it is the packet's own.
     pub port: u16,
     /// Its share of new connections beside the others', 1–256.
     pub weight: u16,

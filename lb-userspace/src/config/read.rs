@@ -5,7 +5,7 @@ use toml::de::DeTable;
 use super::{
     error::Report,
     limits::{DEFAULT_FLOWS, FLOWS, MAX_INTERFACES},
-    model::{Config, Node},
+    model::{Config, Node, Timeouts, Tunnel},
     refusal::{Refusal, quoted},
     roster::Roster,
     rules,
@@ -35,6 +35,9 @@ pub(super) fn config(report: &mut Report<'_>, root: &DeTable<'_>) -> Option<Conf
     }
     Some(Config {
         node: node?,
+        timeouts: Timeouts::default(),
+        tunnel: Tunnel::default(),
+        full_nat: None,
         services: services.into_iter().collect::<Option<_>>()?,
     })
 }

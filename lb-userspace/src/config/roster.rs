@@ -5,12 +5,12 @@ use std::{collections::HashMap, net::IpAddr};
 
 use super::{
     limits::{MAX_BACKENDS, MAX_NAT_SHARED, MAX_SERVICES},
-    model::{Config, Forward, Protocol, Service},
+    model::{Config, Forward, Ports, Protocol, Service},
     refusal::{Refusal, listed, quoted},
 };
 
 /// Where clients connect to.
-pub type Frontend = (IpAddr, u16, Protocol);
+pub type Frontend = (IpAddr, Ports, Protocol);
 
 /// Where a backend listens.
 pub type Endpoint = (IpAddr, u16);

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     limits::WEIGHTS,
-    model::{Forward, Protocol, Scheduler},
+    model::{Forward, Ports, Protocol, Scheduler},
     refusal::{Refusal, listed, nearest, quoted},
 };
 
@@ -222,7 +222,8 @@ pub fn weight_fits(scheduler: Scheduler, weight: u16) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// When `own` differs from the service's and the mode can't change it.
-pub fn backend_port(forward: Forward, service: u16, own: Option<u16>) -> Result<u16, Refusal> {
+pub fn backend_port(forward: Forward, service: Ports, own: Option<u16>) -> Result<u16, Refusal> {
+    let service = service.exact().unwrap_or(0);
     match own {
         Some(own) if own != service && forward == Forward::Dsr => Err(Refusal::new(
             format!(

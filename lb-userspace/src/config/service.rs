@@ -7,7 +7,7 @@ use toml::{Spanned, de::DeValue};
 use super::{
     error::Report,
     health,
-    model::{AdminState, Backend, Forward, HealthCheck, Protocol, Scheduler, Service},
+    model::{AdminState, Backend, Forward, HealthCheck, Ports, Protocol, Scheduler, Service},
     roster::{Roster, ServiceFacts},
     rules,
     table::{Keys, Value},
@@ -31,7 +31,7 @@ pub(super) struct Draft<'a> {
     index: usize,
     name: Option<String>,
     vip: Option<IpAddr>,
-    port: Option<u16>,
+    port: Option<Ports>,
     protocol: Option<Protocol>,
     scheduler: Option<Scheduler>,
     forward: Option<Forward>,
@@ -57,7 +57,9 @@ impl<'a> Draft<'a> {
         let vip = keys.need(report, "vip", "\"203.0.113.10\"", |value| {
             rules::vip(rules::address(value.text()?)?)
         });
-        let port = keys.need(report, "port", "80", |value| rules::port(value.integer()?));
+        let port = keys.need(report, "port", "80", |value| {
+            Ok(Ports::from(rules::port(value.integer()?)?))
+        });
         let protocol = keys.need(report, "protocol", "\"tcp\"", |value| {
             rules::choice("protocol", value.text()?, &Protocol::ALL)
         });
@@ -65,7 +67,11 @@ impl<'a> Draft<'a> {
             rules::choice("scheduler", value.text()?, &Scheduler::ALL)
         });
         let forward = keys.need(report, "forward", "\"dsr\"", |value| {
-            rules::choice("forwarding mode", value.text()?, &Forward::ALL)
+            rules::choice(
+                "forwarding mode",
+                value.text()?,
+                &[("dsr", Forward::Dsr), ("nat", Forward::Nat)],
+            )
         });
         let health = health::read(report, &keys, protocol);
         let backends = keys.or(report, "backend", &[][..], |value| {
@@ -176,7 +182,7 @@ impl<'a> Draft<'a> {
             }
             Ok(own)
         })?;
-        own.or(self.port)
+        own.or(self.port.and_then(Ports::exact))
     }
 
     /// What the rules about backends go by. What could not be read is taken for

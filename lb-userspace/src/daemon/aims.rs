@@ -12,7 +12,7 @@ use lb_common::{
 };
 
 use crate::{
-    config::model::{AdminState, Backend, Config, Forward, Scheduler, Service},
+    config::model::{AdminState, Backend, Config, Forward, Ports, Scheduler, Service},
     health::{Health, TargetId},
     net::{self, NetState},
     plan::{ServiceKey, Target, TargetBackend, TargetService},
@@ -71,6 +71,7 @@ pub fn aims(
             forward: match service.forward {
                 Forward::Dsr => abi::Forward::Dsr,
                 Forward::Nat => abi::Forward::Nat,
+                Forward::Tunnel(_) | Forward::FullNat => continue,
             },
             backends,
         };
@@ -118,12 +119,12 @@ pub fn id(service: &Service, backend: &Backend) -> TargetId {
 /// A service's key in the maps; `None` for what the data plane can't do.
 #[must_use]
 pub fn key(service: &Service) -> Option<ServiceKey> {
-    let IpAddr::V4(vip) = service.vip else {
+    let (IpAddr::V4(vip), Ports::Exact(port)) = (service.vip, service.port) else {
         return None;
     };
     Some(ServiceKey {
         vip,
-        port: service.port,
+        port,
         protocol: service.protocol,
     })
 }

@@ -101,7 +101,8 @@ impl Manager {
                 Pins::check_size(&identity, max_flows)?;
                 identity
             }
-            None => object::new_identity(max_flows).context("making the flow table's keys")?,
+            None => object::new_identity(max_flows, &config.timeouts)
+                .context("making the flow table's keys")?,
         };
         let net = Arc::clone(&net_changes.borrow());
         let constants = Constants {

@@ -10,11 +10,12 @@ use aya::{
 };
 use lb_common::{
     abi::{Identity, Mac, Record},
-    flow::{BUCKET_SLOTS, Timeouts},
+    flow::BUCKET_SLOTS,
 };
 use rustix::time::ClockId;
 
 use super::{DatapathError, kernel_error, memory::Shared};
+use crate::config::model::Timeouts;
 
 /// The embedded object: programs `flowgate` and `tick`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flowgate.o"));
@@ -173,22 +174,13 @@ pub fn flows(identity: &Identity) -> u64 {
     u64::from(buckets(identity)) * BUCKET_SLOTS as u64 / 2
 }
 
-/// How long flows are remembered without a packet. The coarse clock rounds each up to
-/// one or two of its ticks (27 to 41 s, by the kernel's timer frequency).
-const IDLE: [Duration; 4] = [
-    Duration::from_secs(60), // New: what conntrack gives a SYN that was answered
-    Duration::from_secs(7_500), // Established: just over TCP's keepalive of two hours
-    Duration::from_secs(60), // Closing
-    Duration::from_secs(120), // Assured: UDP, as conntrack's stream
-];
-
-/// A new identity: fresh keys, a table for `flows` flows, timeouts by this kernel's
-/// timer frequency.
+/// A new identity: fresh keys, a table for `flows` flows, `timeouts` by this
+/// kernel's timer frequency.
 ///
 /// # Errors
 ///
 /// When the kernel gives no random numbers.
-pub fn new_identity(flows: u32) -> std::io::Result<Identity> {
+pub fn new_identity(flows: u32, timeouts: &Timeouts) -> std::io::Result<Identity> {
     let mut keys = [0u8; 80];
     let mut filled = 0;
     while filled < keys.len() {
@@ -201,50 +193,25 @@ pub fn new_identity(flows: u32) -> std::io::Result<Identity> {
     }
     // The coarse clock's resolution is one jiffy.
     let jiffy = rustix::time::clock_getres(ClockId::MonotonicCoarse);
-    let (tick_shift, timeouts) = clock(jiffy.tv_nsec.max(1) as u64);
+    let clock = timeouts.clock(Duration::from_nanos(jiffy.tv_nsec.unsigned_abs()));
     Ok(Identity {
         version: lb_common::abi::VERSION,
         flow_shift: 64 - lb_common::limits::flow_buckets(flows).ilog2(),
-        tick_shift,
-        timeouts: timeouts.bits(),
+        tick_shift: clock.tick_shift,
+        timeouts: clock.timeouts.bits(),
         flow_keys,
     })
-}
-
-/// Ticks of about 32 s, so that 256 of them are more than two hours; and the timeouts
-/// in ticks.
-fn clock(jiffy_ns: u64) -> (u32, Timeouts) {
-    let tick_shift = (32_000_000_000 / jiffy_ns).next_power_of_two().ilog2();
-    let tick_ns = jiffy_ns << tick_shift;
-    let ticks = IDLE.map(|idle| {
-        let ticks = (idle.as_nanos() as u64).div_ceil(tick_ns);
-        // Room for the sweep to find an entry before its age wraps.
-        ticks.min(240) as u8
-    });
-    (tick_shift, Timeouts::new(ticks))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lb_common::flow::State;
-
-    #[test]
-    fn two_idle_hours_fit_under_every_timer_frequency() {
-        for hz in [100, 250, 300, 1_000] {
-            let (shift, timeouts) = clock(1_000_000_000 / hz);
-            let tick = (1u64 << shift) as f64 / hz as f64;
-            let idle = f64::from(timeouts.of(State::Established)) * tick;
-            assert!((30.0..70.0).contains(&tick), "{hz}: {tick}");
-            assert!(idle > 7_200.0 && idle < 200.0 * 60.0, "{hz}: {idle}");
-        }
-    }
 
     #[test]
     fn keys_are_fresh() {
         let (a, b) = (
-            new_identity(1_000_000).unwrap(),
-            new_identity(1_000_000).unwrap(),
+            new_identity(1_000_000, &Timeouts::default()).unwrap(),
+            new_identity(1_000_000, &Timeouts::default()).unwrap(),
         );
         assert_ne!(a.flow_keys, b.flow_keys);
         assert_eq!(flows(&a), 1 << 20);
