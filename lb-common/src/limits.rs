@@ -8,11 +8,6 @@ pub const MAX_BACKENDS: u32 = 65_535;
 /// `nat` services that may share one server address, port and protocol: the
 /// return path tries each in turn.
 pub const MAX_NAT_SHARED: u32 = 4;
-/// Port ranges of the services of one VIP, both protocols together; any port counts
-/// as one.
-pub const MAX_VIP_RANGES: u32 = 8;
-/// Addresses of the pool that `full-nat` connects from, both families together.
-pub const MAX_POOL: u32 = 64;
 /// Weight of a backend; the least is 1.
 pub const MAX_WEIGHT: u16 = 256;
 /// Entries of one wheel.
