@@ -9,31 +9,45 @@ use aya::{
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
-    abi::{Identity, Mac, Record},
+    abi::{Identity, Mac, Pool, Record},
     flow::BUCKET_SLOTS,
+    hash::{FLOW_KEYS, FlowKeys},
 };
 use rustix::time::ClockId;
 
 use super::{DatapathError, kernel_error, memory::Shared};
-use crate::config::model::Timeouts;
+use crate::config::model::{Clock, Timeouts};
 
-/// The embedded object: programs `flowgate` and `tick`.
+/// The embedded object: programs [`PROGRAM`], [`PROGRAM_FRAGS`] and `tick`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flowgate.o"));
 
+/// The data plane for frames that lie in one buffer.
+pub const PROGRAM: &str = "flowgate";
+/// The same for frames that may lie in several: for drivers that take no other program
+/// where the MTU is large.
+pub const PROGRAM_FRAGS: &str = "flowgate_frags";
+
 /// Every map that all interfaces share and that outlives the daemon.
-pub const SHARED_MAPS: [&str; 12] = [
+pub const SHARED_MAPS: [&str; 19] = [
     "FLOWS",
     "ENDPOINTS",
     "PILOTS",
     "BACKENDS",
+    "TUNNELS",
     "WHEELS",
     "ROUTES",
+    "ROUTES6",
     "NEIGHBOURS",
+    "NEIGHBOURS6",
     "DEVICES",
     "CURSORS",
     "BACKEND_COUNTERS",
     "VERDICTS",
     "IDENTITY",
+    "POOL",
+    "PORTS",
+    "FRAGMENTS",
+    "TOO_BIG",
 ];
 
 /// What is constant for one interface's program.
@@ -41,8 +55,8 @@ pub const SHARED_MAPS: [&str; 12] = [
 pub struct Constants {
     /// The flow table's make.
     pub identity: Identity,
-    /// The interface.
-    pub ifindex: u32,
+    /// The interface's place in the device map.
+    pub egress: u32,
     /// Its MAC address.
     pub mac: Mac,
     /// One packet in this many is logged; 0 for none.
@@ -71,16 +85,21 @@ impl Object {
         mac[..6].copy_from_slice(&constants.mac);
         let mac = u64::from_le_bytes(mac);
         let identity = &constants.identity;
+        let pool = identity.pool.bits();
+        let fold = FlowKeys(identity.flow_keys).fold_keys().0;
         let mut loader = EbpfLoader::new();
         loader
             .verifier_log_level(VerifierLogLevel::STATS)
             .override_global("FLOW_SHIFT", &identity.flow_shift, true)
             .override_global("FLOW_TIMEOUTS", &identity.timeouts, true)
             .override_global("TICK_SHIFT", &identity.tick_shift, true)
-            .override_global("IFINDEX", &constants.ifindex, true)
+            .override_global("EGRESS", &constants.egress, true)
             .override_global("MAC", &mac, true)
             .override_global("SAMPLE", &constants.sample, true)
-            .map_max_entries("FLOWS", buckets(identity));
+            .override_global("POOL_SHAPE", &pool, true)
+            .override_global("FOLD", &fold, true)
+            .map_max_entries("FLOWS", buckets(identity))
+            .map_max_entries("PORTS", identity.pool.size().max(1));
         if let Some(pins) = pins {
             for name in SHARED_MAPS {
                 loader.map_pin_path(name, pins.join(name));
@@ -175,32 +194,38 @@ pub fn flows(identity: &Identity) -> u64 {
 }
 
 /// A new identity: fresh keys, a table for `flows` flows, `timeouts` by this
-/// kernel's timer frequency.
+/// kernel's timer frequency, no pool for `full-nat`.
 ///
 /// # Errors
 ///
 /// When the kernel gives no random numbers.
 pub fn new_identity(flows: u32, timeouts: &Timeouts) -> std::io::Result<Identity> {
-    let mut keys = [0u8; 80];
+    let mut keys = [0u8; FLOW_KEYS * 8];
     let mut filled = 0;
     while filled < keys.len() {
         filled +=
             rustix::rand::getrandom(&mut keys[filled..], rustix::rand::GetRandomFlags::empty())?;
     }
-    let mut flow_keys = [0; 10];
+    let mut flow_keys = [0; FLOW_KEYS];
     for (key, bytes) in flow_keys.iter_mut().zip(keys.chunks_exact(8)) {
         *key = u64::from_ne_bytes(bytes.try_into().expect("chunks of 8"));
     }
-    // The coarse clock's resolution is one jiffy.
-    let jiffy = rustix::time::clock_getres(ClockId::MonotonicCoarse);
-    let clock = timeouts.clock(Duration::from_nanos(jiffy.tv_nsec.unsigned_abs()));
+    let clock = clock(timeouts);
     Ok(Identity {
         version: lb_common::abi::VERSION,
         flow_shift: 64 - lb_common::limits::flow_buckets(flows).ilog2(),
         tick_shift: clock.tick_shift,
         timeouts: clock.timeouts.bits(),
+        pool: Pool::default(),
         flow_keys,
     })
+}
+
+/// The clock that counts `timeouts` on this kernel.
+pub(super) fn clock(timeouts: &Timeouts) -> Clock {
+    // The coarse clock's resolution is one jiffy.
+    let jiffy = rustix::time::clock_getres(ClockId::MonotonicCoarse);
+    timeouts.clock(Duration::from_nanos(jiffy.tv_nsec.unsigned_abs()))
 }
 
 #[cfg(test)]
