@@ -23,6 +23,27 @@ pub struct Status {
     pub interfaces: Vec<InterfaceView>,
     /// What it balances.
     pub services: Vec<ServiceView>,
+    /// The source ports of `full-nat`; `None` without a pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_nat: Option<PoolView>,
+}
+
+/// The source ports of `full-nat`, by family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolView {
+    /// Those of IPv4 addresses.
+    pub ipv4: PortsView,
+    /// Those of IPv6 addresses.
+    pub ipv6: PortsView,
+}
+
+/// Source ports of the pool's addresses of one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PortsView {
+    /// Those that flows had when they were last counted, a few seconds ago.
+    pub used: u64,
+    /// All.
+    pub all: u64,
 }
 
 /// One interface.
@@ -38,10 +59,13 @@ pub struct InterfaceView {
 
 /// How an XDP program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum XdpMode {
     /// In the driver.
     Native,
+    /// In the driver, by the program that takes frames in several buffers, as large MTUs
+    /// need it.
+    NativeMultiBuffer,
     /// In the kernel's network stack: slower, for drivers without XDP.
     Generic,
 }

@@ -12,7 +12,7 @@ mod recover;
 mod routes;
 pub mod tables;
 
-pub use attach::Attachment;
+pub use attach::{Attachment, Place};
 pub use counters::Counters;
 pub use flows::{Flows, PortsUsed, Swept};
 pub use object::{Constants, Object};

@@ -44,8 +44,8 @@ impl Listed for Route6 {
 pub(super) fn replace<R: Listed>(list: &Shared<R>, routes: &[R]) {
     let places = 0..limits::MAX_ROUTES.min(list.length());
     let unchanged = |place: u32| {
-        let wanted = routes.get(place as usize).unwrap_or(&R::END);
-        list.is(place, wanted)
+        let wanted = routes.get(place as usize).copied().unwrap_or(R::END);
+        list.is(place, &wanted)
     };
     if places.clone().all(unchanged) {
         return;
@@ -57,14 +57,15 @@ pub(super) fn replace<R: Listed>(list: &Shared<R>, routes: &[R]) {
         word.store(0, Ordering::Release);
     }
     for place in places.skip(1) {
-        list.store(place, routes.get(place as usize).unwrap_or(&R::END));
+        let route = routes.get(place as usize).copied().unwrap_or(R::END);
+        list.store(place, &route);
     }
     let wanted = routes.first().copied().unwrap_or(R::END);
-    let wanted: Vec<u64> = words_of(&wanted).collect();
+    let words: Vec<u64> = words_of(&wanted).collect();
     // The kind last: until then it is nobody's but the kernel's.
-    let kind_last = (0..wanted.len()).filter(|&word| word != R::KIND);
+    let kind_last = (0..words.len()).filter(|&word| word != R::KIND);
     for word in kind_last.chain([R::KIND]) {
-        first[word].store(wanted[word], Ordering::Release);
+        first[word].store(words[word], Ordering::Release);
     }
 }
 

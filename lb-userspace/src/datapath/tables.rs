@@ -269,6 +269,22 @@ impl Tables {
         Ok(())
     }
 
+    /// Checks that the pool has these addresses, each at its place.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::OtherPool`] or [`DatapathError::Kernel`].
+    pub fn check_pool(&self, addresses: &[IpAddr]) -> Result<(), DatapathError> {
+        let found = self.pool()?;
+        if found == addresses {
+            return Ok(());
+        }
+        Err(DatapathError::OtherPool {
+            found: listed(&found),
+            asked: listed(addresses),
+        })
+    }
+
     /// The addresses of the `full-nat` pool.
     ///
     /// # Errors
@@ -311,4 +327,9 @@ impl Tables {
             .set(slot, ifindex, None, 0)
             .map_err(|e: XdpMapError| kernel_error("adding an interface to the device map", &e))
     }
+}
+
+fn listed(addresses: &[IpAddr]) -> String {
+    let texts: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    texts.join(", ")
 }
