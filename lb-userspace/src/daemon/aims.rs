@@ -86,18 +86,13 @@ pub fn aims(
 /// Addresses whose next hops must be known: backends, and for `nat` the routers on the
 /// way back to clients.
 #[must_use]
-pub fn wanted_hops(config: &Config, net: &NetState, ports: &[Port]) -> Vec<Ipv4Addr> {
+pub fn wanted_hops(config: &Config, net: &NetState, ports: &[Port]) -> Vec<IpAddr> {
     let backends = config.services.iter().flat_map(|service| &service.backends);
-    let mut wanted: Vec<Ipv4Addr> = backends
-        .filter_map(|backend| match backend.address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        })
-        .collect();
+    let mut wanted: Vec<IpAddr> = backends.map(|backend| backend.address).collect();
     if has_nat(config) {
         let ifindexes: Vec<u32> = ports.iter().map(|port| port.ifindex).collect();
         wanted.extend(
-            net.routes(&ifindexes)
+            net.routes(net::Family::V4, &ifindexes)
                 .filter_map(|(_, route)| route.gateway),
         );
     }
@@ -148,7 +143,7 @@ fn state(admin: AdminState, health: Option<&Health>) -> BackendState {
 }
 
 fn way(service: &Service, address: Ipv4Addr, net: &NetState, ports: &[Port]) -> Way {
-    let hop = net.hop(address).map_err(|no| no.to_string())?;
+    let hop = net.hop(address.into()).map_err(|no| no.to_string())?;
     if service.forward == Forward::Dsr && !hop.onlink {
         return Err(format!(
             "behind the router {}: dsr needs the backend on the same link; use nat",
@@ -185,16 +180,19 @@ fn to(ifindex: u32, destination: abi::Mac, source: abi::Mac, ports: &[Port]) -> 
 /// there too, since a less specific one must not be taken for them.
 fn routes(net: &NetState, ports: &[Port]) -> Vec<Route> {
     let all: Vec<u32> = net.links().map(|link| link.ifindex).collect();
-    net.routes(&all)
-        .map(|(prefix, route)| {
+    net.routes(net::Family::V4, &all)
+        .filter_map(|(prefix, route)| {
+            let IpAddr::V4(network) = prefix.network else {
+                return None;
+            };
             let (kind, hop) = follow(net, ports, &route);
-            Route {
-                prefix: u32::from_ne_bytes(prefix.network.octets()),
+            Some(Route {
+                prefix: u32::from_ne_bytes(network.octets()),
                 mask: mask(prefix.length),
                 kind,
                 reserved: 0,
                 hop,
-            }
+            })
         })
         .take(limits::MAX_ROUTES as usize)
         .collect()
@@ -222,13 +220,14 @@ fn follow(net: &NetState, ports: &[Port], route: &net::Route) -> (u32, Hop) {
 
 fn neighbours(net: &NetState, ports: &[Port]) -> BTreeMap<u32, Hop> {
     let ifindexes: Vec<u32> = ports.iter().map(|port| port.ifindex).collect();
-    net.neighbours(&ifindexes)
+    net.neighbours(net::Family::V4, &ifindexes)
         .filter(|(ifindex, ip, _)| {
             net.route(*ip)
                 .is_some_and(|route| route.ifindex == *ifindex && route.gateway.is_none())
         })
         .filter_map(|(ifindex, ip, mac)| {
             let source = net.link(ifindex)?.mac?;
+            let IpAddr::V4(ip) = ip else { return None };
             Some((
                 u32::from_ne_bytes(ip.octets()),
                 to(ifindex, mac, source, ports)?,
