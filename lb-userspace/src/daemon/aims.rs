@@ -82,11 +82,15 @@ pub fn aims(
     }
     if returns(config, Family::V4) {
         target.routes = back::routes(net, ports);
-        target.neighbours.extend(back::neighbours(Family::V4, net, ports));
+        target
+            .neighbours
+            .extend(back::neighbours(Family::V4, net, ports));
     }
     if returns(config, Family::V6) {
         target.routes6 = back::routes6(net, ports);
-        target.neighbours.extend(back::neighbours(Family::V6, net, ports));
+        target
+            .neighbours
+            .extend(back::neighbours(Family::V6, net, ports));
     }
     (target, ways)
 }

@@ -243,7 +243,10 @@ mod tests {
             v4: 1,
             v6: 0,
         };
-        let text = text(&Identity { pool, ..made(100_000, &timeouts) });
+        let text = text(&Identity {
+            pool,
+            ..made(100_000, &timeouts)
+        });
         assert!(text.contains("in use is none and the configuration asks for 1 IPv4 and 0 IPv6 addresses with the ports 1024-1087"), "{text}");
     }
 }

@@ -94,7 +94,11 @@ mod tests {
             replace(&list, &routes);
             let there: Vec<Route> = (0..limits::MAX_ROUTES).map(|i| list.load(i)).collect();
             assert_eq!(there[..routes.len()], routes);
-            assert!(there[routes.len()..].iter().all(|r| *r == <Route as Listed>::END));
+            assert!(
+                there[routes.len()..]
+                    .iter()
+                    .all(|r| *r == <Route as Listed>::END)
+            );
         }
     }
 }

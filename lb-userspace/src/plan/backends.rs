@@ -118,14 +118,7 @@ impl Planner {
         let family = family_of(selector);
         let keys = &self.model.flow_keys;
         let seed = keys.seed(family, record.vip, record.vip_port, record.protocol);
-        Endpoint::server(
-            family,
-            address,
-            record.port,
-            record.protocol,
-            first,
-            seed,
-        )
+        Endpoint::server(family, address, record.port, record.protocol, first, seed)
     }
 
     /// Records that have changed. One that takes new flows from now on must be there

@@ -156,9 +156,8 @@ impl Model {
 
     /// Whose record it is.
     fn identity(&self, record: &Backend) -> Option<Id> {
-        let service = |family| {
-            ServiceKey::from_words(family, record.vip, record.vip_port, record.protocol)
-        };
+        let service =
+            |family| ServiceKey::from_words(family, record.vip, record.vip_port, record.protocol);
         let of_record = |key: &ServiceKey| {
             let placed = self.services.get(key);
             placed.is_some_and(|placed| placed.number == u32::from(record.service))

@@ -206,12 +206,18 @@ mod tests {
         let full = *steps(vip(), &tcp(&first)).unwrap().last().unwrap();
         assert_eq!(find(&full, 701), Some(range(701, 750)));
         let done = *steps(full, &tcp(&other)).unwrap().last().unwrap();
-        assert_eq!((find(&done, 701), find(&done, 799)), (None, Some(range(751, 799))));
+        assert_eq!(
+            (find(&done, 701), find(&done, 799)),
+            (None, Some(range(751, 799)))
+        );
         // All ports in place of one: the range in the last place moves.
         let mut with_all = first.clone();
         with_all[2] = ALL;
         let done = *steps(full, &tcp(&with_all)).unwrap().last().unwrap();
-        assert_eq!((find(&done, 701), find(&done, 201)), (Some(range(701, 750)), Some(ALL)));
+        assert_eq!(
+            (find(&done, 701), find(&done, 201)),
+            (Some(range(701, 750)), Some(ALL))
+        );
         assert_eq!(Table::of(&done).0[LAST], (ALL, [true, false]));
     }
 
@@ -240,7 +246,9 @@ mod tests {
                 Some((range(first, first + length), [tcp, udp]))
             });
             let all = Some((ALL, all));
-            some.chain(all).filter(|(_, counts)| counts.contains(&true)).collect()
+            some.chain(all)
+                .filter(|(_, counts)| counts.contains(&true))
+                .collect()
         })
     }
 

@@ -128,7 +128,11 @@ impl Twin {
         let is_full_nat = record.forward == Forward::FullNat as u8;
         let has_ports = service.keeping == Keeping::Ports as u8;
         assert_eq!(is_full_nat, has_ports, "backend {number}");
-        if Forward::from_byte(record.forward).expect("a mode").overhead() > 0 {
+        if Forward::from_byte(record.forward)
+            .expect("a mode")
+            .overhead()
+            > 0
+        {
             assert_ne!(self.tunnels[&number].source, [0; 4], "backend {number}");
         }
     }
@@ -143,10 +147,12 @@ impl Twin {
         if has(port) {
             return Some(port);
         }
-        let vip = self.endpoints.get(&(address, selector(family, 0, 0, Kind::Vip)))?;
-        let (range, _) = ranges(vip).into_iter().find(|(range, of)| {
-            *of == protocol && (range.first..=range.last).contains(&port)
-        })?;
+        let vip = self
+            .endpoints
+            .get(&(address, selector(family, 0, 0, Kind::Vip)))?;
+        let (range, _) = ranges(vip)
+            .into_iter()
+            .find(|(range, of)| *of == protocol && (range.first..=range.last).contains(&port))?;
         has(range.first).then_some(range.first)
     }
 }
@@ -283,7 +289,10 @@ fn target() -> impl Strategy<Value = Target> {
     });
     prop::collection::vec(one, 0..8).prop_map(|services| Target {
         services: services.into_iter().collect(),
-        pool: vec!["192.0.2.1".parse().unwrap(), "2001:db8:f::1".parse().unwrap()],
+        pool: vec![
+            "192.0.2.1".parse().unwrap(),
+            "2001:db8:f::1".parse().unwrap(),
+        ],
         ..Target::default()
     })
 }
@@ -349,7 +358,12 @@ fn check_done(twin: &Twin, model: &Model, target: &Target) {
         }
         let placed = &model.services[key];
         let (family, address) = words(key.vip);
-        let selector = selector(family, key.port.to_be(), key.protocol_number(), Kind::Service);
+        let selector = selector(
+            family,
+            key.port.to_be(),
+            key.protocol_number(),
+            Kind::Service,
+        );
         let endpoint = &twin.endpoints[&(address, selector)];
         assert_eq!(twin.wheel(endpoint), &placed.entries[..]);
     }
@@ -566,7 +580,9 @@ fn servers_that_keep_ports_have_chains_of_their_own() {
             keeping: Keeping::Flows,
             backends: vec![(server(1, false, of_server), active(Forward::Nat, 1))],
         };
-        target.services.insert(ServiceKey { port, ..key(0) }, service);
+        target
+            .services
+            .insert(ServiceKey { port, ..key(0) }, service);
     }
     let model = plan(&Model::default(), &target, Instant::now())
         .unwrap()

@@ -78,8 +78,5 @@ fn key(at: Address, selector: u32) -> String {
     let ip = address::ip(family_of(selector), at);
     let port = u16::from_be(selector as u16);
     let protocol = selector >> 16 & 0xff;
-    format!(
-        "{kind} {} protocol {protocol}",
-        SocketAddr::new(ip, port)
-    )
+    format!("{kind} {} protocol {protocol}", SocketAddr::new(ip, port))
 }

@@ -98,11 +98,7 @@ fn follow(net: &NetState, ports: &[Port], route: &net::Route) -> (u32, Hop) {
 }
 
 /// On-link clients.
-pub(super) fn neighbours(
-    family: Family,
-    net: &NetState,
-    ports: &[Port],
-) -> Vec<(IpAddr, Hop)> {
+pub(super) fn neighbours(family: Family, net: &NetState, ports: &[Port]) -> Vec<(IpAddr, Hop)> {
     net.neighbours(family, &links(net, ports))
         .filter_map(|(ifindex, ip, _)| {
             let route = net.route(ip)?;
@@ -145,6 +141,9 @@ mod tests {
         assert_eq!(of("10.0.0.0", 32), "255.255.255.255");
         assert_eq!(of("2001:db8::", 0), "::");
         assert_eq!(of("2001:db8::", 33), "ffff:ffff:8000::");
-        assert_eq!(of("2001:db8::1", 128), "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+        assert_eq!(
+            of("2001:db8::1", 128),
+            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
+        );
     }
 }

@@ -1,10 +1,6 @@
 //! What the manager does about the network.
 
-use std::{
-    collections::BTreeSet,
-    net::Ipv6Addr,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc};
 
 use tracing::{error, warn};
 

@@ -23,9 +23,7 @@ use crate::{
         aims::{self, Ways},
         ports::Ports,
     },
-    datapath::{
-        Constants, Counters, Flows, Object, Pins, PortsUsed, Tables, object,
-    },
+    datapath::{Constants, Counters, Flows, Object, Pins, PortsUsed, Tables, object},
     desired::{Desired, RuntimeChanges},
     health::Checker,
     net::{NetState, Watcher},
