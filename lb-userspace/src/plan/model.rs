@@ -235,12 +235,15 @@ impl Model {
 /// A record's VIP and its server's own address. Of a removed service the VIP's family is
 /// not known: then an address that looks like IPv4 is taken for it.
 pub(super) fn addresses(record: &Backend, vip_family: Option<Family>) -> (IpAddr, IpAddr) {
-    let guess = match record.vip {
-        [_, 0, 0, 0] => Family::V4,
+    let forward = Forward::from_byte(record.forward);
+    let is_tunnel = forward.is_some_and(|forward| forward.overhead() > 0);
+    let guess = match (record.vip, record.address) {
+        ([_, 0, 0, 0], [_, 0, 0, 0]) => Family::V4,
+        ([_, 0, 0, 0], _) if is_tunnel => Family::V4,
         _ => Family::V6,
     };
     let family = vip_family.unwrap_or(guess);
-    let server_family = match Forward::from_byte(record.forward) {
+    let server_family = match forward {
         Some(Forward::Ip4 | Forward::Gue4) => Family::V4,
         Some(Forward::Ip6 | Forward::Gue6) => Family::V6,
         Some(Forward::Dsr | Forward::Nat | Forward::FullNat) | None => family,

@@ -37,20 +37,32 @@ pub(super) fn steps(vip: Endpoint, wanted: &[Counted]) -> Result<Vec<Endpoint>, 
         }
     };
     let wants_all = wanted.iter().any(|(range, _)| *range == ALL);
-    table.resize(wanted);
+    // What grows does so before others may go, and what shrinks after others have come.
+    table.resize(wanted, |from, to| to.last > from.last);
     step(&table);
+    let shrinking = table.resized(wanted, |from, to| to.last < from.last);
+    let kept = |range: Range| {
+        let found = shrinking.iter().find(|(_, to)| *to == range);
+        found.map_or(range, |(from, _)| *from)
+    };
+    let until_then: Vec<Counted> = wanted
+        .iter()
+        .map(|&(r, counts)| (kept(r), counts))
+        .collect();
     // One that needs the place of another that moves away takes its turn after it.
     for _ in 0..PLACES {
-        let missing = table.missing(wanted, wants_all);
+        let missing = table.missing(&until_then, wants_all);
         let found = table.settle(&missing, wants_all);
         step(&table);
         for &(place, counts) in &found {
             table.count(place, counts);
         }
         step(&table);
-        table.strike(wanted, wants_all);
+        table.strike(&until_then, wants_all);
         step(&table);
-        if table.missing(wanted, wants_all).is_empty() {
+        if table.missing(&until_then, wants_all).is_empty() {
+            table.resize(wanted, |_, _| true);
+            step(&table);
             return Ok(steps);
         }
     }
@@ -85,19 +97,33 @@ impl Table {
         place != LAST || range == ALL || !wants_all
     }
 
-    /// Gives ranges of services whose last port is another now their new end.
-    fn resize(&mut self, wanted: &[Counted]) {
+    /// The places of services whose last port is another now, as far as `which` says so:
+    /// what lies there, and what is to.
+    fn resized(
+        &self,
+        wanted: &[Counted],
+        which: impl Fn(Range, Range) -> bool,
+    ) -> Vec<(Range, Range)> {
+        let resized = self.0.iter().filter_map(|(range, counts)| {
+            let stays = wanted.iter().any(|(other, _)| other == range);
+            let (other, _) = wanted.iter().find(|(other, needed)| {
+                other.first == range.first && *other != ALL && needed == counts
+            })?;
+            let moves = !stays && counts.contains(&true) && which(*range, *other);
+            moves.then_some((*range, *other))
+        });
+        resized.collect()
+    }
+
+    /// Gives them their new end where they lie.
+    fn resize(&mut self, wanted: &[Counted], which: impl Fn(Range, Range) -> bool) {
+        let resized = self.resized(wanted, which);
         for (range, counts) in &mut self.0 {
-            let goes = counts.contains(&true) && !wanted.iter().any(|(other, _)| other == range);
-            let grown = wanted.iter().find(|(other, needed)| {
-                other.first == range.first
-                    && *other != ALL
-                    && (0..2).all(|p| needed[p] || !counts[p])
-            });
-            if let Some((grown, _)) = grown
-                && goes
+            let to = resized.iter().find(|(from, _)| from == range);
+            if let Some((_, to)) = to
+                && counts.contains(&true)
             {
-                *range = *grown;
+                *range = *to;
             }
         }
     }
@@ -119,7 +145,14 @@ impl Table {
     /// says where it will count.
     fn settle(&mut self, missing: &[Counted], wants_all: bool) -> Vec<(usize, [bool; 2])> {
         let mut found: Vec<(usize, [bool; 2])> = Vec::new();
-        for &(range, counts) in missing {
+        // All ports wait for the others: they would take what is for those.
+        let (all, some): (Vec<Counted>, Vec<Counted>) =
+            missing.iter().partition(|(range, _)| *range == ALL);
+        let waiting = some.len();
+        for (range, counts) in some.into_iter().chain(all) {
+            if range == ALL && found.len() < waiting {
+                break;
+            }
             let may = |place: usize| match range == ALL {
                 true => place == LAST,
                 false => Self::suits(place, range, wants_all),
@@ -246,7 +279,9 @@ mod tests {
                 Some((range(first, first + length), [tcp, udp]))
             });
             let all = Some((ALL, all));
-            some.chain(all)
+            // Those of two moments have places beside each other.
+            some.take(3)
+                .chain(all)
                 .filter(|(_, counts)| counts.contains(&true))
                 .collect()
         })
