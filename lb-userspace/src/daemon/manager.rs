@@ -237,6 +237,7 @@ impl Manager {
             pid: std::process::id(),
             started: unix_seconds(self.started),
             interfaces: self.scene().interfaces(),
+            full_nat: Vec::new(),
             services: self.scene().services()?,
         })
     }
@@ -269,13 +270,12 @@ impl Manager {
             },
         };
         let config = Config::load(&self.args.config).map_err(|e| refused(e.to_string()))?;
-        let asked = config.node.max_flows;
-        if asked != self.desired.config().node.max_flows {
-            return Err(refused(format!(
-                "max_flows can't change from {} to {asked} while the flow table is in use: `flowgate unload` and start again",
-                self.desired.config().node.max_flows
-            )));
-        }
+        self.desired
+            .can_reload(&config)
+            .map_err(|no| ControlError {
+                kind: ErrorKind::Refused,
+                error: (&no).into(),
+            })?;
         self.ports
             .set(&config.node.interfaces, &self.net, &mut self.tables)
             .await

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::types::{
         BackendStats, BackendView, Counters as Counted, DataState, HealthState, HealthView,
-        InterfaceView, LinkView, ServiceStats, ServiceView, Stats,
+        InterfaceView, LinkState, LinkView, ServiceStats, ServiceView, Stats, XdpMode,
     },
     config::model::{Backend, Config, Service},
     datapath::{Counters, DatapathError},
@@ -41,16 +41,22 @@ pub(super) struct Scene<'a> {
 
 impl Scene<'_> {
     pub(super) fn interfaces(&self) -> Vec<InterfaceView> {
-        let view = |name: &String| InterfaceView {
-            name: name.clone(),
-            mode: self.ports.mode(name),
-            state: match self.net.link_by_name(name) {
-                None => "gone",
-                Some(link) if !link.up => "down",
-                Some(link) if !link.carrier => "no carrier",
-                Some(_) => "up",
+        let view = |name: &String| {
+            let link = self.net.link_by_name(name);
+            let mode = self.ports.mode(name);
+            let state = match link {
+                None => LinkState::Gone,
+                Some(link) if !link.up => LinkState::Down,
+                Some(link) if !link.carrier => LinkState::NoCarrier,
+                Some(_) => LinkState::Up,
+            };
+            InterfaceView {
+                name: name.clone(),
+                mode,
+                state,
+                mtu: link.map(|link| link.mtu),
+                trouble: trouble(name, state, mode),
             }
-            .into(),
         };
         self.config.node.interfaces.iter().map(view).collect()
     }
@@ -162,6 +168,8 @@ impl Scene<'_> {
     fn link(&self, id: &TargetId) -> LinkView {
         match self.ways.get(id) {
             Some(Ok(hop)) => LinkView::Resolved {
+                path_mtu: None,
+                trouble: None,
                 mac: hop
                     .destination_mac
                     .map(|byte| format!("{byte:02x}"))
@@ -203,6 +211,19 @@ impl Scene<'_> {
             SocketAddrV4::new(address, backend.port),
         );
         self.model.backends.get(&id).copied()
+    }
+}
+
+/// Why an interface forwards nothing, and the way out.
+fn trouble(name: &str, state: LinkState, mode: Option<XdpMode>) -> Option<String> {
+    match (state, mode) {
+        (LinkState::Gone, _) => Some("there is no such interface on this machine".into()),
+        (LinkState::Down, _) => Some(format!(
+            "it is switched off: `ip link set {name} up` switches it on"
+        )),
+        (LinkState::NoCarrier, _) => Some("nobody is at the other end of its cable".into()),
+        (LinkState::Up, None) => Some("the XDP program is not attached; see the log".into()),
+        (LinkState::Up, Some(_)) => None,
     }
 }
 
