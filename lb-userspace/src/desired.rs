@@ -54,6 +54,29 @@ impl Desired {
         warnings
     }
 
+    /// Whether a daemon can go over to another configuration while traffic flows.
+    ///
+    /// # Errors
+    /// When the tables of flows would have to be made anew for it.
+    pub fn can_reload(&self, config: &Config) -> Result<(), Refusal> {
+        let base = &self.base;
+        let fixed = [
+            (
+                "[node] max_flows",
+                base.node.max_flows == config.node.max_flows,
+            ),
+            ("[timeouts]", base.timeouts == config.timeouts),
+            ("[full_nat]", base.full_nat == config.full_nat),
+        ];
+        match fixed.iter().find(|(_, same)| !same) {
+            None => Ok(()),
+            Some((what, _)) => Err(Refusal::new(
+                format!("{what} can't change while the tables of flows are in use"),
+                "put it back, or `flowgate unload` and start again, which breaks connections",
+            )),
+        }
+    }
+
     /// What should be.
     pub fn config(&self) -> &Config {
         &self.current

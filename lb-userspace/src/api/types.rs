@@ -21,29 +21,10 @@ pub struct Status {
     pub started: u64,
     /// Where it balances.
     pub interfaces: Vec<InterfaceView>,
+    /// The pool of `full-nat` by address family; empty when there is none.
+    pub full_nat: Vec<PoolView>,
     /// What it balances.
     pub services: Vec<ServiceView>,
-    /// The source ports of `full-nat`; `None` without a pool.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub full_nat: Option<PoolView>,
-}
-
-/// The source ports of `full-nat`, by family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolView {
-    /// Those of IPv4 addresses.
-    pub ipv4: PortsView,
-    /// Those of IPv6 addresses.
-    pub ipv6: PortsView,
-}
-
-/// Source ports of the pool's addresses of one family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct PortsView {
-    /// Those that flows had when they were last counted, a few seconds ago.
-    pub used: u64,
-    /// All.
-    pub all: u64,
 }
 
 /// One interface.
@@ -53,8 +34,50 @@ pub struct InterfaceView {
     pub name: String,
     /// How the XDP program is attached; `None` while it isn't.
     pub mode: Option<XdpMode>,
-    /// Its link state, as `up` or `down`.
-    pub state: String,
+    /// Its link state.
+    pub state: LinkState,
+    /// The largest IP packet that it carries, in bytes; `None` while it is gone.
+    pub mtu: Option<u32>,
+    /// Why it forwards nothing, or less than it could, and the way out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// The link state of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkState {
+    /// It is switched on, and somebody is at the other end.
+    Up,
+    /// It is switched on, and nobody is at the other end.
+    NoCarrier,
+    /// It is switched off.
+    Down,
+    /// The machine has no such interface.
+    Gone,
+}
+
+/// The part of the pool of `full-nat` that is of one address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolView {
+    /// The address family.
+    pub family: Family,
+    /// Its addresses.
+    pub addresses: u32,
+    /// The ports of all of them together.
+    pub ports: u64,
+    /// How many of these ports live flows have.
+    pub used: u64,
+}
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
 }
 
 /// How an XDP program is attached.
@@ -172,6 +195,14 @@ pub enum LinkView {
         mac: String,
         /// The interface that leads there.
         interface: String,
+        /// The largest packet of a client that the way carries, in bytes from its IP
+        /// header on; of a tunnel without the outer headers. `None` while unknown.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path_mtu: Option<u32>,
+        /// What is wrong with the way although packets are sent, such as a path too
+        /// narrow for the clients' packets.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trouble: Option<String>,
     },
     /// It isn't, so nothing can be sent.
     Unresolved {

@@ -49,7 +49,7 @@ fn addresses(report: &mut Report<'_>, roster: &mut Roster, keys: &Keys<'_>) -> O
             1..=MAX_POOL => Ok(items),
             many => Err(Refusal::new(
                 format!("these are {many} addresses, and the pool can have {MAX_POOL}"),
-                "leave some out: each has all its ports for every backend",
+                "leave some out: a connection takes one port of one address, so 64 have 4 million",
             )),
         }
     })?;

@@ -169,7 +169,13 @@ impl Manager {
 
     async fn reload(&mut self) -> Result<ReloadReply, ControlError> {
         let config = Config::load(&self.args.config).map_err(|e| refused(e.to_string()))?;
-        self.check_reload(&config).map_err(refused)?;
+        self.desired
+            .can_reload(&config)
+            .map_err(|no| ControlError {
+                kind: ErrorKind::Refused,
+                error: (&no).into(),
+            })?;
+        aims::check_families(&config, &self.net).map_err(refused)?;
         self.ports
             .set(&config.node.interfaces, &self.net, &mut self.tables)
             .await

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     api::types::{
-        BackendStats, BackendView, Counters as Counted, DataState, HealthState, HealthView,
-        InterfaceView, LinkView, PoolView, PortsView, ServiceStats, ServiceView, Stats,
+        BackendStats, BackendView, Counters as Counted, DataState, Family, HealthState, HealthView,
+        InterfaceView, LinkState, LinkView, PoolView, ServiceStats, ServiceView, Stats, XdpMode,
     },
     config::model::{Backend, Config, Service},
     datapath::{Counters, DatapathError, PortsUsed},
@@ -42,16 +42,22 @@ pub(super) struct Scene<'a> {
 
 impl Scene<'_> {
     pub(super) fn interfaces(&self) -> Vec<InterfaceView> {
-        let view = |name: &String| InterfaceView {
-            name: name.clone(),
-            mode: self.ports.mode(name),
-            state: match self.net.link_by_name(name) {
-                None => "gone",
-                Some(link) if !link.up => "down",
-                Some(link) if !link.carrier => "no carrier",
-                Some(_) => "up",
+        let view = |name: &String| {
+            let link = self.net.link_by_name(name);
+            let mode = self.ports.mode(name);
+            let state = match link {
+                None => LinkState::Gone,
+                Some(link) if !link.up => LinkState::Down,
+                Some(link) if !link.carrier => LinkState::NoCarrier,
+                Some(_) => LinkState::Up,
+            };
+            InterfaceView {
+                name: name.clone(),
+                mode,
+                state,
+                mtu: link.map(|link| link.mtu),
+                trouble: trouble(name, state, mode),
             }
-            .into(),
         };
         self.config.node.interfaces.iter().map(view).collect()
     }
@@ -64,17 +70,23 @@ impl Scene<'_> {
             .collect()
     }
 
-    /// The source ports of `full-nat`; `None` without a pool.
-    pub(super) fn full_nat(&self) -> Option<PoolView> {
+    /// The pool of `full-nat`, by the families that it has addresses of.
+    pub(super) fn full_nat(&self) -> Vec<PoolView> {
         let (pool, _) = aims::pool(self.config);
-        let view = |used: u64, addresses: u16| PortsView {
+        let of = |family, addresses: u16, used| PoolView {
+            family,
+            addresses: addresses.into(),
+            ports: u64::from(addresses) * u64::from(pool.buckets) * BUCKET_SLOTS as u64,
             used,
-            all: u64::from(addresses) * u64::from(pool.buckets) * BUCKET_SLOTS as u64,
         };
-        (pool.size() > 0).then(|| PoolView {
-            ipv4: view(self.ports_used.v4, pool.v4),
-            ipv6: view(self.ports_used.v6, pool.v6),
-        })
+        let views = [
+            of(Family::Ipv4, pool.v4, self.ports_used.v4),
+            of(Family::Ipv6, pool.v6, self.ports_used.v6),
+        ];
+        views
+            .into_iter()
+            .filter(|view| view.addresses > 0)
+            .collect()
     }
 
     pub(super) fn stats(&self) -> Result<Stats, DatapathError> {
@@ -176,6 +188,8 @@ impl Scene<'_> {
     fn link(&self, id: &TargetId) -> LinkView {
         match self.ways.get(id) {
             Some(Ok(found)) => LinkView::Resolved {
+                path_mtu: Some(found.path_mtu()),
+                trouble: None,
                 mac: found
                     .hop
                     .destination_mac
@@ -212,6 +226,19 @@ impl Scene<'_> {
     fn number(&self, service: &Service, backend: &Backend) -> Option<u16> {
         let id = aims::number_id(service, backend);
         self.model.backends.get(&id).copied()
+    }
+}
+
+/// Why an interface forwards nothing, and the way out.
+fn trouble(name: &str, state: LinkState, mode: Option<XdpMode>) -> Option<String> {
+    match (state, mode) {
+        (LinkState::Gone, _) => Some("there is no such interface on this machine".into()),
+        (LinkState::Down, _) => Some(format!(
+            "it is switched off: `ip link set {name} up` switches it on"
+        )),
+        (LinkState::NoCarrier, _) => Some("nobody is at the other end of its cable".into()),
+        (LinkState::Up, None) => Some("the XDP program is not attached; see the log".into()),
+        (LinkState::Up, Some(_)) => None,
     }
 }
 

@@ -244,7 +244,7 @@ mod tests {
             (None, Some(range(751, 799)))
         );
         // All ports in place of one: the range in the last place moves.
-        let mut with_all = first.clone();
+        let mut with_all = first;
         with_all[2] = ALL;
         let done = *steps(full, &tcp(&with_all)).unwrap().last().unwrap();
         assert_eq!(

@@ -28,6 +28,16 @@ pub struct Found {
     pub hop: net::Hop,
     record: abi::Hop,
     tunnel: Tunnel,
+    overhead: u16,
+}
+
+impl Found {
+    /// The longest packet of a client that the way takes, in bytes, from its IP header
+    /// on.
+    #[must_use]
+    pub fn path_mtu(&self) -> u32 {
+        u32::from(self.record.mtu.saturating_sub(self.overhead))
+    }
 }
 
 /// Why a backend can't be reached.
@@ -101,6 +111,7 @@ pub(super) fn find(
         hop,
         record,
         tunnel,
+        overhead: forward(service, backend).overhead(),
     })
 }
 

@@ -5,10 +5,7 @@ use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc};
 use tracing::{error, warn};
 
 use super::{Manager, aims};
-use crate::{
-    config::model::Config,
-    net::{Family, Groups, Link},
-};
+use crate::net::{Family, Groups, Link};
 
 /// The multicast groups that are joined, and for what.
 #[derive(Default)]
@@ -44,25 +41,6 @@ impl Manager {
             warn!("{error}");
         }
         (self.joined.wanted, self.joined.links) = (wanted, links);
-    }
-
-    /// What can't be changed while flows go by it.
-    pub(super) fn check_reload(&self, asked: &Config) -> Result<(), String> {
-        let current = self.desired.config();
-        let in_use = "while the flow table is in use: `flowgate unload` and start again";
-        if asked.node.max_flows != current.node.max_flows {
-            return Err(format!(
-                "max_flows can't change from {} to {} {in_use}",
-                current.node.max_flows, asked.node.max_flows
-            ));
-        }
-        if asked.timeouts != current.timeouts {
-            return Err(format!("[timeouts] can't change {in_use}"));
-        }
-        if aims::pool(asked) != aims::pool(current) {
-            return Err(format!("[full_nat] can't change {in_use}"));
-        }
-        aims::check_families(asked, &self.net)
     }
 
     /// The modes that translate leave answers to the kernel whose next hop isn't known
