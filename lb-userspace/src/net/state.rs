@@ -58,7 +58,7 @@ pub struct NetState {
 
 impl NetState {
     /// The picture that full dumps give.
-    pub(super) fn from_dump<'a>(
+    pub(crate) fn from_dump<'a>(
         messages: impl IntoIterator<Item = &'a RouteNetlinkMessage>,
     ) -> Self {
         let mut state = Self::default();

@@ -184,11 +184,7 @@ fn tunnel(
         None => {
             let own = net.source_for(backend).ok_or_else(|| NoWay {
                 reason: format!(
-                    "this node has no {family} address to send from; give it one, or [tunnel] {} a prefix",
-                    match family {
-                        Family::V4 => "ipv4",
-                        Family::V6 => "ipv6",
-                    }
+                    "this node has no {family} address to send from: give it one, or [tunnel] source a prefix"
                 ),
                 is_barred: false,
             })?;
