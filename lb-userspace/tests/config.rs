@@ -297,6 +297,11 @@ fn a_vip_has_eight_ranges_and_those_of_two_protocols_may_be_the_same() {
     assert!(parse(services(of("tcp", 8).chain(of("udp", 8)))).is_ok());
     let other = ("\"1000-1998\"".to_owned(), "udp");
     assert!(parse(services(of("tcp", 7).chain([other.clone()]))).is_ok());
+    let both = of("tcp", 7).chain(of("udp", 7));
+    let tcp = ("\"1000-1998\"".to_owned(), "tcp");
+    let disjoint = ("\"8000-8999\"".to_owned(), "tcp");
+    assert!(parse(services(both.clone().chain([disjoint]))).is_ok());
+    assert!(parse(services(both.chain([tcp]))).is_err());
     insta::assert_snapshot!(
         "too_many_ranges",
         refused(&services(of("tcp", 8).chain([other])))
@@ -481,7 +486,7 @@ refusals! {
     pool_ports_from_zero: sections("[full_nat]\naddresses = [\"10.0.0.200\"]\nports = \"0-1030\"", "");
     pool_ports_as_number: sections("[full_nat]\naddresses = [\"10.0.0.200\"]\nports = 1024", "");
     timeouts_out_of_bounds: sections("[timeouts]\nsyn = \"500ms\"\nestablished = \"25h\"\nclosing = 60\nudp = \"soon\"\ntcp = \"1s\"", "");
-    timeouts_too_far_apart: sections("[timeouts]\nsyn = \"5s\"\nudp = \"1m\"", "");
+    timeouts_too_far_apart: sections("[timeouts]\nsyn = \"54s\"\nudp = \"1m\"", "");
     timeouts_of_a_day: sections("[timeouts]\nestablished = \"24h\"", "");
     port_as_text: service("forward = \"dsr\"").replace("= 80", "= \"80\"");
     port_beyond_all_bounds: service("forward = \"dsr\"").replace("= 80", "= 99999999999999999999999999999999999999999999");
