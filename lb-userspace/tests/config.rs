@@ -281,7 +281,7 @@ fn a_gue_tunnel_needs_no_source() {
 
 #[test]
 fn the_narrowest_ports_win_so_they_may_lie_in_each_other() {
-    let all = ["5000", "\"5000-5999\"", "\"6000-6001\"", "0", "6001"];
+    let all = ["5001", "\"5000-5999\"", "\"6000-6001\"", "0", "6001"];
     let all = all.map(|port| (port.to_owned(), "tcp"));
     assert!(Config::parse("flowgate.toml", &services(all)).is_ok());
 }
@@ -451,6 +451,8 @@ refusals! {
     port_range_in_words: service("forward = \"dsr\"").replace("= 80", "= \"any\"");
     range_balanced_already: two_services("\"5000-5999\"", "\"5000-5999\"");
     ranges_overlap: two_services("\"5000-5999\"", "\"5999-6000\"");
+    range_begins_with_a_port: two_services("5000", "\"5000-5999\"");
+    port_begins_a_range: two_services("\"5000-5999\"", "5000");
     any_port_twice: two_services("0", "0");
     backend_port_in_a_range: backend("address = \"10.0.0.11\"\nport = 8080")
         .replace("= 80\n", "= \"5000-5999\"\n").replace("dsr", "nat");

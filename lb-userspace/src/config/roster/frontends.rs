@@ -61,14 +61,48 @@ impl Frontends {
                 "give one of the two another port or VIP, or put their backends into one service",
             ));
         }
-        match (self.vips.get(&vip), ports) {
-            (None, _) | (_, Ports::Exact(_)) => Ok(()),
-            (Some(of), _) => of.has_room(frontend),
+        let Some(of) = self.vips.get(&vip) else {
+            return Ok(());
+        };
+        match ports {
+            Ports::Exact(_) => of.begins_elsewhere(frontend),
+            Ports::Range { first, .. } => {
+                let at_first = (vip, Ports::Exact(first), protocol);
+                match self.taken.get(&at_first) {
+                    Some(holder) => Err(begins_with(frontend, holder)),
+                    None => of.has_room(frontend),
+                }
+            }
+            Ports::Any => of.has_room(frontend),
         }
     }
 }
 
+/// The data plane tells a range by its first port.
+fn begins_with((vip, ports, protocol): Frontend, holder: &Holder) -> Refusal {
+    Refusal::new(
+        format!(
+            "{}/{protocol} of {vip} and service {} begin with the same port",
+            told(ports),
+            holder.shown()
+        ),
+        "begin the range one port later: the one port is its own service's in any case",
+    )
+}
+
 impl Vip {
+    /// Whether no range begins with this one port.
+    fn begins_elsewhere(&self, frontend: Frontend) -> Result<(), Refusal> {
+        let (_, ports, protocol) = frontend;
+        let same = self.ranges.iter().find(|(other, of, _)| {
+            *of == protocol && *other != Ports::Any && other.first() == ports.first()
+        });
+        match same {
+            Some((_, _, holder)) => Err(begins_with(frontend, holder)),
+            None => Ok(()),
+        }
+    }
+
     /// Whether a range, or any port, has a place beside the others.
     fn has_room(&self, (vip, ports, protocol): Frontend) -> Result<(), Refusal> {
         // Any port is what the others leave, so it overlaps none.
