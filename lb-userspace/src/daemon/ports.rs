@@ -136,6 +136,7 @@ impl Ports {
                 egress: attached.port.egress.into(),
                 mac,
                 sample: self.sample,
+                has_buffers: false,
             };
             let (maps, link) = (self.pins.maps(), self.pins.link(&name));
             let how = load(&name, ifindex, &constants, &maps, &link)?;
@@ -197,8 +198,14 @@ fn load(
     maps: &Path,
     link: &Path,
 ) -> Result<Attachment, DatapathError> {
-    let mut object = Object::load(object::OBJECT, constants, Some(maps))?;
-    let how = attach::attach(&mut object, name, ifindex, link)?;
+    let load = |has_buffers| {
+        let constants = Constants {
+            has_buffers,
+            ..*constants
+        };
+        Object::load(object::OBJECT, &constants, Some(maps))
+    };
+    let (how, object) = attach::attach(load, name, ifindex, link)?;
     if constants.sample > 0 {
         samples::follow(name.to_owned(), object);
     }

@@ -1,7 +1,7 @@
 //! Programs on interfaces: attached by links that are pinned, so that a program stays
 //! when the daemon goes, and is replaced in one step when a new daemon comes.
 
-use std::{fs, io, path::Path};
+use std::{error::Error, fs, io, path::Path};
 
 use aya::programs::{
     Xdp, XdpMode,
@@ -36,26 +36,24 @@ pub enum Place {
     Replaced,
 }
 
-/// Attaches the object's program to an interface, or puts it in the place of the one
-/// whose link is pinned at `pin`. Where the driver refuses it, mostly for a large MTU,
-/// the one for several buffers comes in its stead.
+/// Attaches a program to an interface, or puts it in the place of the one whose link is
+/// pinned at `pin`. Where the driver refuses it, mostly for a large MTU, the one for
+/// several buffers comes in its stead. `load` loads the object for one or for several
+/// buffers; the one whose program was attached is given back.
 ///
 /// # Errors
 ///
 /// [`DatapathError::Busy`] when the interface runs somebody else's program,
 /// [`DatapathError::NotPermitted`], [`DatapathError::Kernel`] or [`DatapathError::Pin`].
 pub fn attach(
-    object: &mut Object,
+    load: impl Fn(bool) -> Result<Object, DatapathError>,
     name: &str,
     ifindex: u32,
     pin: &Path,
-) -> Result<Attachment, DatapathError> {
+) -> Result<(Attachment, Object), DatapathError> {
     if pin.exists() {
-        if let Some(is_multi_buffer) = replace(object, pin)? {
-            return Ok(Attachment {
-                place: Place::Replaced,
-                is_multi_buffer,
-            });
+        if let Some(replaced) = put_in_place(&load, name, pin)? {
+            return Ok(replaced);
         }
         // The interface that it was for has gone.
         fs::remove_file(pin).map_err(|source| DatapathError::Pin {
@@ -64,32 +62,77 @@ pub fn attach(
             source,
         })?;
     }
-    let tries = [
-        (PROGRAM, XdpMode::Driver),
-        (PROGRAM_FRAGS, XdpMode::Driver),
-        (PROGRAM, XdpMode::Skb),
-    ];
-    let last = tries.len() - 1;
-    for (turn, (program, mode)) in tries.into_iter().enumerate() {
-        let attached = object.program(program)?.attach_to_if_index(ifindex, mode);
-        match attached {
+    let native = Place::Native;
+    let mut refusal = None;
+    for (place, is_multi_buffer) in [(native, false), (native, true), (Place::Generic, false)] {
+        let mut object = load(is_multi_buffer)?;
+        let program = object.program(program(is_multi_buffer))?;
+        let mode = match place {
+            Place::Generic => XdpMode::Skb,
+            Place::Native | Place::Replaced => XdpMode::Driver,
+        };
+        match program.attach_to_if_index(ifindex, mode) {
             Ok(link) => {
-                keep(object.program(program)?, link, name, pin)?;
-                return Ok(Attachment {
-                    place: match mode {
-                        XdpMode::Skb => Place::Generic,
-                        _ => Place::Native,
-                    },
-                    is_multi_buffer: program == PROGRAM_FRAGS,
-                });
+                keep(program, link, name, pin)?;
+                let attachment = Attachment {
+                    place,
+                    is_multi_buffer,
+                };
+                return Ok((attachment, object));
             }
-            Err(error) if turn < last && is_drivers(&error) => {
-                debug!(interface = name, program, "not taken: {}", chain(&error));
+            Err(error) => {
+                let is_drivers = is_drivers(&error);
+                debug!(interface = name, ?place, "not taken: {}", chain(&error));
+                refusal = Some(refused(name, &error));
+                if !is_drivers {
+                    break;
+                }
             }
-            Err(error) => return Err(refused(name, &error)),
         }
     }
-    unreachable!("the last try returns")
+    Err(refusal.expect("there were tries"))
+}
+
+/// Puts a program in the place of the one whose link is pinned; `None` when the link's
+/// interface has gone.
+fn put_in_place(
+    load: impl Fn(bool) -> Result<Object, DatapathError>,
+    name: &str,
+    pin: &Path,
+) -> Result<Option<(Attachment, Object)>, DatapathError> {
+    let failed = |e: &(dyn Error + 'static)| {
+        kernel_error(format!("replacing the program of {}", pin.display()), e)
+    };
+    let replaced = |is_multi_buffer, object| {
+        let place = Place::Replaced;
+        let attachment = Attachment {
+            place,
+            is_multi_buffer,
+        };
+        Some((attachment, object))
+    };
+    let mut object = load(false)?;
+    match replace(object.program(PROGRAM)?, pin) {
+        Ok(true) => return Ok(replaced(false, object)),
+        Ok(false) => return Ok(None),
+        Err(error) if is_drivers(&*error) => {
+            debug!(interface = name, "not taken: {}", chain(&*error));
+        }
+        Err(error) => return Err(failed(&*error)),
+    }
+    let mut object = load(true)?;
+    match replace(object.program(PROGRAM_FRAGS)?, pin) {
+        Ok(true) => Ok(replaced(true, object)),
+        Ok(false) => Ok(None),
+        Err(error) => Err(failed(&*error)),
+    }
+}
+
+fn program(is_multi_buffer: bool) -> &'static str {
+    match is_multi_buffer {
+        true => PROGRAM_FRAGS,
+        false => PROGRAM,
+    }
 }
 
 /// Pins the link of a program that has just been attached.
@@ -118,42 +161,29 @@ pub fn detach(pin: &Path) -> Result<(), DatapathError> {
     })
 }
 
-/// Whether it is now the program for several buffers; `None` when the link's interface
-/// has gone.
-fn replace(object: &mut Object, pin: &Path) -> Result<Option<bool>, DatapathError> {
-    let failed = |e: &(dyn std::error::Error + 'static)| {
-        kernel_error(format!("replacing the program of {}", pin.display()), e)
-    };
-    for (name, is_multi_buffer) in [(PROGRAM, false), (PROGRAM_FRAGS, true)] {
-        let program = object.program(name)?;
-        let link = PinnedLink::from_pin(pin).map_err(|e| failed(&e))?;
-        let link = XdpLink::try_from(FdLink::from(link)).map_err(|e| failed(&e))?;
-        match program.attach_to_link(link) {
-            Ok(id) => {
-                // The pin holds the link; ours may go.
-                let link = program.take_link(id).map_err(|e| failed(&e))?;
-                drop(link);
-                return Ok(Some(is_multi_buffer));
-            }
-            Err(error) if is_errno(&error, Errno::NOLINK) => return Ok(None),
-            Err(error) if !is_multi_buffer && is_drivers(&error) => {
-                debug!(pin = %pin.display(), name, "not taken: {}", chain(&error));
-            }
-            Err(error) => return Err(failed(&error)),
+/// False when the link's interface has gone.
+fn replace(program: &mut Xdp, pin: &Path) -> Result<bool, Box<dyn Error>> {
+    let link = XdpLink::try_from(FdLink::from(PinnedLink::from_pin(pin)?))?;
+    match program.attach_to_link(link) {
+        Ok(id) => {
+            // The pin holds the link; ours may go.
+            drop(program.take_link(id)?);
+            Ok(true)
         }
+        Err(error) if is_errno(&error, Errno::NOLINK) => Ok(false),
+        Err(error) => Err(error.into()),
     }
-    unreachable!("the last try returns")
 }
 
 /// Whether it is the driver that doesn't take the program, so that it may take another,
 /// or one elsewhere: for want of XDP, or for the MTU.
-fn is_drivers(error: &(dyn std::error::Error + 'static)) -> bool {
+fn is_drivers(error: &(dyn Error + 'static)) -> bool {
     [Errno::OPNOTSUPP, Errno::RANGE, Errno::INVAL]
         .into_iter()
         .any(|errno| is_errno(error, errno))
 }
 
-fn refused(name: &str, error: &(dyn std::error::Error + 'static)) -> DatapathError {
+fn refused(name: &str, error: &(dyn Error + 'static)) -> DatapathError {
     if is_errno(error, Errno::BUSY) || is_errno(error, Errno::EXIST) {
         return DatapathError::Busy {
             name: name.into(),
@@ -163,7 +193,7 @@ fn refused(name: &str, error: &(dyn std::error::Error + 'static)) -> DatapathErr
     kernel_error(format!("attaching to {name}"), error)
 }
 
-fn is_errno(error: &(dyn std::error::Error + 'static), errno: Errno) -> bool {
+fn is_errno(error: &(dyn Error + 'static), errno: Errno) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {

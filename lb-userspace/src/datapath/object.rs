@@ -61,6 +61,8 @@ pub struct Constants {
     pub mac: Mac,
     /// One packet in this many is logged; 0 for none.
     pub sample: u32,
+    /// Whether frames may lie in several buffers: for [`PROGRAM_FRAGS`].
+    pub has_buffers: bool,
 }
 
 /// A loaded object.
@@ -86,6 +88,7 @@ impl Object {
         let mac = u64::from_le_bytes(mac);
         let identity = &constants.identity;
         let pool = identity.pool.bits();
+        let buffers = u32::from(constants.has_buffers);
         let fold = FlowKeys(identity.flow_keys).fold_keys().0;
         let mut loader = EbpfLoader::new();
         loader
@@ -96,6 +99,7 @@ impl Object {
             .override_global("EGRESS", &constants.egress, true)
             .override_global("MAC", &mac, true)
             .override_global("SAMPLE", &constants.sample, true)
+            .override_global("BUFFERS", &buffers, true)
             .override_global("POOL_SHAPE", &pool, true)
             .override_global("FOLD", &fold, true)
             .map_max_entries("FLOWS", buckets(identity))

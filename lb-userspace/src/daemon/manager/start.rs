@@ -59,6 +59,7 @@ impl Maps {
             egress: 0,
             mac: [0; 6],
             sample: 0,
+            has_buffers: false,
         };
         let mut clock = Object::load(object::OBJECT, &constants, Some(&pins.maps()))?;
         clock.tick()?;
