@@ -27,6 +27,12 @@ pub const PROGRAM: &str = "flowgate";
 /// where the MTU is large.
 pub const PROGRAM_FRAGS: &str = "flowgate_frags";
 
+/// The device map.
+pub(super) const DEVICES: &str = "DEVICES";
+/// Where that of [`PROGRAM_FRAGS`] is pinned: the kernel lets no two programs share a
+/// device map of which one takes frames in several buffers and the other doesn't.
+const DEVICES_FRAGS: &str = "DEVICES_FRAGS";
+
 /// Every map that all interfaces share and that outlives the daemon.
 pub const SHARED_MAPS: [&str; 19] = [
     "FLOWS",
@@ -39,7 +45,7 @@ pub const SHARED_MAPS: [&str; 19] = [
     "ROUTES6",
     "NEIGHBOURS",
     "NEIGHBOURS6",
-    "DEVICES",
+    DEVICES,
     "CURSORS",
     "BACKEND_COUNTERS",
     "VERDICTS",
@@ -107,6 +113,9 @@ impl Object {
         if let Some(pins) = pins {
             for name in SHARED_MAPS {
                 loader.map_pin_path(name, pins.join(name));
+            }
+            if constants.has_buffers {
+                loader.map_pin_path(DEVICES, pins.join(DEVICES_FRAGS));
             }
         }
         let ebpf = loader

@@ -19,6 +19,7 @@ use super::{
     endpoints::{Endpoints, Full, GRACE},
     kernel_error,
     memory::Shared,
+    object::DEVICES,
     routes,
 };
 use crate::plan::{self, Write};
@@ -41,6 +42,8 @@ pub struct Tables {
     pool: Array<MapData, Address>,
     cursors: PerCpuArray<MapData, Plain<Cursor>>,
     devices: DevMap<MapData>,
+    /// Those of the program for several buffers.
+    devices_frags: Option<DevMap<MapData>>,
 }
 
 /// Why a write failed.
@@ -81,7 +84,7 @@ impl Tables {
         let neighbours6 = HashMap::try_from(take("NEIGHBOURS6")).expect(kind);
         let pool = Array::try_from(take("POOL")).expect(kind);
         let cursors = PerCpuArray::try_from(take("CURSORS")).expect(kind);
-        let devices = DevMap::try_from(take("DEVICES")).expect(kind);
+        let devices = DevMap::try_from(take(DEVICES)).expect(kind);
         Ok(Tables {
             endpoints: Endpoints::open(slots, pilots, Instant::now()),
             backends: object.shared("BACKENDS")?,
@@ -95,6 +98,7 @@ impl Tables {
             pool,
             cursors,
             devices,
+            devices_frags: None,
         })
     }
 
@@ -317,15 +321,44 @@ impl Tables {
             .collect()
     }
 
-    /// Puts an interface of this network namespace into the device map.
+    /// Keeps the device map of `object`, which is loaded for several buffers, the same as
+    /// the other from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::Kernel`].
+    ///
+    /// # Panics
+    ///
+    /// When the object lacks the map, or it was taken before.
+    pub fn follow_devices(&mut self, object: &mut Object) -> Result<(), DatapathError> {
+        let map = object.ebpf.take_map(DEVICES);
+        let map = map.expect("the object has this map");
+        let devices = DevMap::try_from(map).expect("the map has its kind by its declaration");
+        self.devices_frags = Some(devices);
+        for (slot, ifindex) in self.devices().into_iter().enumerate() {
+            if ifindex != 0 {
+                self.put_device(slot as u32, ifindex)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts an interface of this network namespace into the device maps.
     ///
     /// # Errors
     ///
     /// [`DatapathError::Kernel`].
     pub fn put_device(&mut self, slot: u32, ifindex: u32) -> Result<(), DatapathError> {
-        self.devices
-            .set(slot, ifindex, None, 0)
-            .map_err(|e: XdpMapError| kernel_error("adding an interface to the device map", &e))
+        for devices in [Some(&mut self.devices), self.devices_frags.as_mut()] {
+            let Some(devices) = devices else { continue };
+            devices
+                .set(slot, ifindex, None, 0)
+                .map_err(|e: XdpMapError| {
+                    kernel_error("adding an interface to the device map", &e)
+                })?;
+        }
+        Ok(())
     }
 }
 

@@ -69,6 +69,12 @@ impl Maps {
             None => tables.put_pool(&addresses)?,
         }
         tables.identity.store(0, &identity);
+        let has_buffers = Constants {
+            has_buffers: true,
+            ..constants
+        };
+        let mut for_buffers = Object::load(object::OBJECT, &has_buffers, Some(&pins.maps()))?;
+        tables.follow_devices(&mut for_buffers)?;
         let counters = Counters::open(&mut clock);
         let timeouts = Timeouts::from_bits(identity.timeouts);
         let (buckets, in_pool) = (clock.shared("FLOWS")?, clock.shared("PORTS")?);
