@@ -9,6 +9,8 @@ pub mod memory;
 pub mod object;
 pub mod pins;
 mod recover;
+#[cfg(test)]
+mod recover_tests;
 mod routes;
 pub mod tables;
 
