@@ -104,49 +104,60 @@ impl Ports {
     }
 
     /// Attaches again where an interface has come back or has another MAC, which is a
-    /// constant of its program. True when any port is another now.
+    /// constant of its program.
     ///
     /// # Errors
     ///
-    /// When one runs another program, or the kernel refuses.
+    /// When one runs another program, or the kernel refuses; the others are seen to all
+    /// the same.
     pub(super) async fn follow(
         &mut self,
         net: &NetState,
         tables: &mut Tables,
-    ) -> Result<bool, DatapathError> {
-        let mut changed = false;
-        for attached in &mut self.ports {
-            let name = attached.port.name.clone();
-            let link = net.link_by_name(&name);
-            let Some((ifindex, mac)) = link.and_then(|link| Some((link.ifindex, link.mac?))) else {
-                if attached.port.ifindex != 0 {
-                    warn!(interface = name, "gone");
-                    attached.port.ifindex = 0;
-                    attached.mode = None;
-                    changed = true;
-                }
-                continue;
-            };
-            if (ifindex, mac) == (attached.port.ifindex, attached.mac) {
-                continue;
-            }
-            attached.port.egress = place(tables, ifindex)?;
-            let constants = Constants {
-                identity: self.identity,
-                egress: attached.port.egress.into(),
-                mac,
-                sample: self.sample,
-                has_buffers: false,
-            };
-            let (maps, link) = (self.pins.maps(), self.pins.link(&name));
-            let how = load(&name, ifindex, &constants, &maps, &link)?;
-            attached.port.ifindex = ifindex;
-            attached.mac = mac;
-            attached.mode = mode(how, ifindex).await;
-            tell(&name, how, attached.mode);
-            changed = true;
+    ) -> Result<(), DatapathError> {
+        let mut outcome = Ok(());
+        for index in 0..self.ports.len() {
+            let followed = self.follow_one(index, net, tables).await;
+            outcome = outcome.and(followed);
         }
-        Ok(changed)
+        outcome
+    }
+
+    async fn follow_one(
+        &mut self,
+        index: usize,
+        net: &NetState,
+        tables: &mut Tables,
+    ) -> Result<(), DatapathError> {
+        let attached = &mut self.ports[index];
+        let name = attached.port.name.clone();
+        let link = net.link_by_name(&name);
+        let Some((ifindex, mac)) = link.and_then(|link| Some((link.ifindex, link.mac?))) else {
+            if attached.port.ifindex != 0 {
+                warn!(interface = name, "gone");
+                attached.port.ifindex = 0;
+                attached.mode = None;
+            }
+            return Ok(());
+        };
+        if (ifindex, mac) == (attached.port.ifindex, attached.mac) {
+            return Ok(());
+        }
+        attached.port.egress = place(tables, ifindex)?;
+        let constants = Constants {
+            identity: self.identity,
+            egress: attached.port.egress.into(),
+            mac,
+            sample: self.sample,
+            has_buffers: false,
+        };
+        let (maps, link) = (self.pins.maps(), self.pins.link(&name));
+        let how = load(&name, ifindex, &constants, &maps, &link)?;
+        attached.port.ifindex = ifindex;
+        attached.mac = mac;
+        attached.mode = mode(how, ifindex).await;
+        tell(&name, how, attached.mode);
+        Ok(())
     }
 }
 

@@ -235,9 +235,14 @@ fn what_bars_the_way_and_what_only_hides_it() {
         address(ETH0, "192.0.2.2", 24),
         route(ETH0, "192.0.2.0", 24, None),
     ]);
-    let hidden = missing(&config("", &dsr, "192.0.2.11"), &down);
+    let cut = missing(&config("", &dsr, "192.0.2.11"), &down);
+    assert_eq!(cut.0, plan::Way::Barred);
+    assert!(cut.1.contains("link eth0 is down"), "{}", cut.1);
+
+    let unrouted = NetState::from_dump(&[M::NewLink(link(ETH0, "eth0", 1_500))]);
+    let hidden = missing(&config("", &dsr, "192.0.2.11"), &unrouted);
     assert_eq!(hidden.0, plan::Way::Unknown);
-    assert!(hidden.1.contains("link eth0 is down"), "{}", hidden.1);
+    assert!(hidden.1.contains("no route"), "{}", hidden.1);
 
     let other = NetState::from_dump(&[
         M::NewLink(link(9, "eth9", 1_500)),

@@ -45,8 +45,7 @@ impl Found {
 pub struct NoWay {
     /// What is wrong, and the way out.
     pub reason: String,
-    /// Whether the way known before is no good either. Otherwise it is missing perhaps
-    /// for a moment only.
+    /// Whether the way known before is no good either.
     is_barred: bool,
 }
 
@@ -83,7 +82,7 @@ pub(super) fn find(
     ports: &[Port],
 ) -> Way {
     let hop = net.hop(backend.address).map_err(|no| NoWay {
-        is_barred: is_final(&no),
+        is_barred: is_barred(&no),
         reason: no.to_string(),
     })?;
     if service.forward == Forward::Dsr && !hop.onlink {
@@ -115,20 +114,20 @@ pub(super) fn find(
     })
 }
 
-/// Whether this is so by configuration, not just now.
-fn is_final(no: &NoHop) -> bool {
+/// Whether frames don't get there by the way known before either. Otherwise the kernel
+/// has only forgotten what was true, as while addresses and routes are set anew.
+fn is_barred(no: &NoHop) -> bool {
     match no {
         NoHop::Local { .. }
         | NoHop::LinkLocal { .. }
         | NoHop::Refused { .. }
-        | NoHop::NoMac { .. }
-        | NoHop::NoParent { .. }
-        | NoHop::TooManyVlans { .. } => true,
-        NoHop::NoRoute { .. }
         | NoHop::NoLink { .. }
         | NoHop::LinkDown { .. }
         | NoHop::NoCarrier { .. }
-        | NoHop::Unresolved { .. } => false,
+        | NoHop::NoMac { .. }
+        | NoHop::NoParent { .. }
+        | NoHop::TooManyVlans { .. } => true,
+        NoHop::NoRoute { .. } | NoHop::Unresolved { .. } => false,
     }
 }
 
