@@ -129,9 +129,12 @@ pub const fn reduce(hash: u64, length: u32) -> u32 {
 #[must_use]
 #[inline(always)]
 pub const fn endpoint(address: Address, selector: u32) -> u64 {
-    let first = address[0] as u64 | (address[1] as u64) << 32;
-    let second = address[2] as u64 | (address[3] as u64) << 32;
-    let x = first ^ (selector as u64) << 32 ^ second.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    // 0 for IPv4, which has nothing there.
+    let rest = address[2] as u64 | (address[3] as u64) << 32;
+    let rest = rest.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let rest = (rest ^ rest >> 32).wrapping_add(address[1] as u64);
+    let rest = rest.wrapping_mul(0xa076_1d64_78bd_642f);
+    let x = address[0] as u64 ^ (selector as u64) << 32 ^ rest ^ rest >> 32;
     let x = x.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (x ^ x >> 32).wrapping_mul(0xff51_afd7_ed55_8ccd)
 }
@@ -270,6 +273,29 @@ mod tests {
         hashes.sort_unstable();
         hashes.dedup();
         assert_eq!(hashes.len(), 2 << 20);
+    }
+
+    #[test]
+    fn neighbouring_endpoints_have_hashes_of_their_own() {
+        // Networks and hosts of a site, as what they may be.
+        let selectors = [
+            0x0006_5000,
+            0x0106_5000,
+            0x0306_5000,
+            0x0200_0000,
+            0x0111_3500,
+        ];
+        let mut hashes = Vec::new();
+        for (network, host) in (0..64u32).flat_map(|n| (0..256u32).map(move |h| (n, h))) {
+            let six = [0xb80d_0120, network.to_be(), 0, host.to_be()];
+            let four = [(0x0a00_0000 | network << 8 | host).to_be(), 0, 0, 0];
+            hashes.extend(selectors.map(|s| endpoint(six, s | 1 << 31)));
+            hashes.extend(selectors.map(|s| endpoint(four, s)));
+        }
+        let all = hashes.len();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), all);
     }
 
     #[test]

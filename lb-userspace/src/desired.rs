@@ -6,7 +6,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 pub use self::change::{Applied, Change, ChangeError, RuntimeChanges};
 use crate::config::{
-    model::{AdminState, Backend, Config, Service},
+    model::{AdminState, Backend, Config, Service, Tunnel},
     refusal::{Refusal, alternatives, quoted},
     roster::{Roster, ServiceFacts},
     rules,
@@ -54,6 +54,29 @@ impl Desired {
         warnings
     }
 
+    /// Whether a daemon can go over to another configuration while traffic flows.
+    ///
+    /// # Errors
+    /// When the tables of flows would have to be made anew for it.
+    pub fn can_reload(&self, config: &Config) -> Result<(), Refusal> {
+        let base = &self.base;
+        let fixed = [
+            (
+                "[node] max_flows",
+                base.node.max_flows == config.node.max_flows,
+            ),
+            ("[timeouts]", base.timeouts == config.timeouts),
+            ("[full_nat]", base.full_nat == config.full_nat),
+        ];
+        match fixed.iter().find(|(_, same)| !same) {
+            None => Ok(()),
+            Some((what, _)) => Err(Refusal::new(
+                format!("{what} can't change while the tables of flows are in use"),
+                "put it back, or `flowgate unload` and start again, which breaks connections",
+            )),
+        }
+    }
+
     /// What should be.
     pub fn config(&self) -> &Config {
         &self.current
@@ -74,7 +97,8 @@ impl Desired {
                 ..
             } => {
                 let service = &self.current.services[index];
-                let backend = new_backend(service, &name, address, port, weight)?;
+                let tunnel = &self.current.tunnel;
+                let backend = new_backend(service, tunnel, &name, address, port, weight)?;
                 self.add(index, backend)
             }
             Change::RemoveBackend { name, .. } => {
@@ -195,6 +219,7 @@ impl Desired {
 /// The backend that an addition asks for, held against the rules for its values.
 fn new_backend(
     service: &Service,
+    tunnel: &Tunnel,
     name: &str,
     address: IpAddr,
     port: Option<u32>,
@@ -203,9 +228,11 @@ fn new_backend(
     let own = port.map(|port| rules::port(port.into())).transpose()?;
     let weight = rules::weight(weight.into())?;
     rules::weight_fits(service.scheduler, weight)?;
+    let address = rules::backend_address(address)?;
+    rules::backend_fits(service.forward, service.vip, tunnel, address)?;
     Ok(Backend {
         name: rules::name(name)?,
-        address: rules::backend_address(address)?,
+        address,
         port: rules::backend_port(service.forward, service.port, own)?,
         weight,
         admin: AdminState::Enabled,
@@ -262,7 +289,8 @@ impl Diff {
                     service: service.clone(),
                     name: name.clone(),
                     address: after.address,
-                    port: Some(after.port.into()),
+                    // 0 is the packet's own, which needs no saying.
+                    port: (after.port != 0).then(|| after.port.into()),
                     weight: after.weight.into(),
                 });
                 (after.weight, AdminState::Enabled)

@@ -9,39 +9,7 @@ use flowgate::{
 };
 use proptest::prelude::*;
 
-const FILE: &str = r#"
-[node]
-interfaces = ["eth0"]
-
-[[service]]
-name = "web"
-vip = "203.0.113.10"
-port = 80
-protocol = "tcp"
-scheduler = "weighted-round-robin"
-forward = "nat"
-
-[[service.backend]]
-name = "web1"
-address = "10.0.0.11"
-
-[[service.backend]]
-name = "web2"
-address = "10.0.0.12"
-weight = 3
-state = "drain"
-
-[[service]]
-name = "api"
-vip = "203.0.113.11"
-port = 80
-protocol = "tcp"
-forward = "dsr"
-
-[[service.backend]]
-name = "api1"
-address = "10.0.0.11"
-"#;
+const FILE: &str = include_str!("site.toml");
 
 fn config() -> Config {
     Config::parse("flowgate.toml", FILE).unwrap()
@@ -129,10 +97,13 @@ fn refusals_name_the_reason_and_the_way_out() {
         name: name.to_owned(),
         weight,
     };
-    let mut port = add("api", "api2", "10.0.0.12", 1);
-    if let Change::AddBackend { port, .. } = &mut port {
-        *port = Some(8080);
-    }
+    let at_8080 = |service: &str, address: &str| {
+        let mut change = add(service, "new", address, 1);
+        if let Change::AddBackend { port, .. } = &mut change {
+            *port = Some(8080);
+        }
+        change
+    };
     let mut told = String::new();
     for change in [
         named("drain", "wbe", "web1"),
@@ -147,7 +118,15 @@ fn refusals_name_the_reason_and_the_way_out() {
         add("web", "not a name", "10.0.0.13", 1),
         add("web", "web3", "10.0.0.13", 0),
         add("api", "api2", "10.0.0.12", 2),
-        port,
+        at_8080("api", "10.0.0.12"),
+        at_8080("tls", "10.0.0.12"),
+        at_8080("media", "10.0.0.12"),
+        add("media", "media2", "2001:db8:1::21", 1),
+        add("media", "media2", "2001:db8::200", 1),
+        add("media", "media2", "2001:db8::10", 1),
+        add("media", "media2", "fe80::1", 1),
+        add("rest", "rest2", "10.0.0.12", 1),
+        add("tls", "tls2", "2001:db8:1::22", 1),
         weight("web", "web1", 100_000),
         weight("api", "api1", 2),
     ] {
@@ -201,16 +180,44 @@ fn a_reload_keeps_what_fits_and_names_what_does_not() {
     assert_eq!(desired.changes().changes, [named("drain", "web", "web1")]);
 }
 
+#[test]
+fn a_reload_that_would_need_new_tables_is_refused() {
+    let desired = Desired::new(config());
+    assert_eq!(desired.can_reload(&config()), Ok(()));
+    let told = [
+        ("[node]", "[node]\nmax_flows = 2_000_000"),
+        ("[tunnel]", "[timeouts]\nudp = \"3m\"\n[tunnel]"),
+        ("::200\"", "::200\", \"2001:db8::201\""),
+    ]
+    .map(|(from, to)| {
+        let text = FILE.replace(from, to);
+        let config = Config::parse("flowgate.toml", &text).unwrap();
+        desired.can_reload(&config).unwrap_err().one_line()
+    });
+    insta::assert_snapshot!("refused_reloads", told.join("\n"));
+    // Where tunnels come from is no table's business.
+    let text = FILE.replace("172.16.0.0/16", "172.17.0.0/16");
+    let other = Config::parse("flowgate.toml", &text).unwrap();
+    assert_eq!(desired.can_reload(&other), Ok(()));
+}
+
 fn any_change() -> impl Strategy<Value = Change> {
-    let service = prop::sample::select(vec!["web", "api", "none"]).prop_map(str::to_owned);
-    let name = prop::sample::select(vec!["web1", "web2", "api1", "x", "y", "!"]);
+    let service = prop::sample::select(vec!["web", "api", "tls", "media", "rest", "none"])
+        .prop_map(str::to_owned);
+    let name = prop::sample::select(vec![
+        "web1", "web2", "api1", "tls1", "media1", "rest1", "x", "y", "!",
+    ]);
     let address = prop::sample::select(vec![
         "10.0.0.11",
         "10.0.0.12",
         "10.0.0.13",
         "203.0.113.10",
-        "2001:db8::1",
         "0.0.0.0",
+        "2001:db8:1::21",
+        "2001:db8:1::31",
+        "2001:db8::10",
+        "2001:db8::200",
+        "::ffff:10.0.0.13",
     ]);
     let port = prop::option::of(prop::sample::select(vec![0_u32, 80, 8080, 70_000]));
     let weight = prop::sample::select(vec![0_u32, 1, 2, 256, 257, u32::MAX]);
@@ -248,11 +255,18 @@ fn keeps_the_rules(config: &Config) -> bool {
         names.len() == backends.len()
             && endpoints.len() == backends.len()
             && backends.iter().all(|b| {
-                b.address.is_ipv4()
-                    && !vips.contains(&b.address)
+                !vips.contains(&b.address)
+                    && b.address.to_string() != "2001:db8::200"
+                    && b.address.to_string() != "::ffff:10.0.0.13"
                     && (1..=256).contains(&b.weight)
                     && (service.scheduler == Scheduler::WeightedRoundRobin || b.weight == 1)
-                    && (service.name != "api" || b.port == service.port)
+                    && match service.name.as_str() {
+                        "web" => b.address.is_ipv4() && b.port != 0,
+                        "api" => b.address.is_ipv4() && b.port == 80,
+                        "tls" => b.address.is_ipv4() && b.port == 443,
+                        "media" => b.port == 0,
+                        _ => b.address.is_ipv6() && b.port == 0,
+                    }
             })
     })
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    model::{AdminState, Forward, Protocol, Scheduler},
+    model::{AdminState, Forward, Ports, Protocol, Scheduler},
     refusal::Refusal,
 };
 pub use crate::desired::Applied as ChangeReply;
@@ -21,6 +21,8 @@ pub struct Status {
     pub started: u64,
     /// Where it balances.
     pub interfaces: Vec<InterfaceView>,
+    /// The pool of `full-nat` by address family; empty when there is none.
+    pub full_nat: Vec<PoolView>,
     /// What it balances.
     pub services: Vec<ServiceView>,
 }
@@ -32,16 +34,61 @@ pub struct InterfaceView {
     pub name: String,
     /// How the XDP program is attached; `None` while it isn't.
     pub mode: Option<XdpMode>,
-    /// Its link state, as `up` or `down`.
-    pub state: String,
+    /// Its link state.
+    pub state: LinkState,
+    /// The largest IP packet that it carries, in bytes; `None` while it is gone.
+    pub mtu: Option<u32>,
+    /// Why it forwards nothing, or less than it could, and the way out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// The link state of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkState {
+    /// It is switched on, and somebody is at the other end.
+    Up,
+    /// It is switched on, and nobody is at the other end.
+    NoCarrier,
+    /// It is switched off.
+    Down,
+    /// The machine has no such interface.
+    Gone,
+}
+
+/// The part of the pool of `full-nat` that is of one address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolView {
+    /// The address family.
+    pub family: Family,
+    /// Its addresses.
+    pub addresses: u32,
+    /// The ports of all of them together.
+    pub ports: u64,
+    /// How many of these ports live flows have.
+    pub used: u64,
+}
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
 }
 
 /// How an XDP program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum XdpMode {
     /// In the driver.
     Native,
+    /// In the driver, by the program that takes frames in several buffers, as large MTUs
+    /// need it.
+    NativeMultiBuffer,
     /// In the kernel's network stack: slower, for drivers without XDP.
     Generic,
 }
@@ -53,13 +100,15 @@ pub struct ServiceView {
     pub name: String,
     /// The virtual IP that clients connect to.
     pub vip: IpAddr,
-    /// The port that clients connect to.
-    pub port: u16,
+    /// The ports that clients connect to: a number, 0 for any, or `"5000-5999"`.
+    pub port: Ports,
     /// The transport protocol.
     pub protocol: Protocol,
     /// How new connections are spread.
     pub scheduler: Scheduler,
-    /// How packets reach a backend.
+    /// How packets reach a backend: `forward`, and of a tunnel `encapsulation` and
+    /// `gue_port`, as in the configuration.
+    #[serde(flatten)]
     pub forward: Forward,
     /// Its servers.
     pub backends: Vec<BackendView>,
@@ -74,7 +123,7 @@ pub struct BackendView {
     pub name: String,
     /// Its own address.
     pub address: IpAddr,
-    /// Its port.
+    /// Its port; 0 when it is the packet's own.
     pub port: u16,
     /// Its share of new connections beside the others', 1–256.
     pub weight: u16,
@@ -146,6 +195,14 @@ pub enum LinkView {
         mac: String,
         /// The interface that leads there.
         interface: String,
+        /// The largest packet of a client that the way carries, in bytes from its IP
+        /// header on; of a tunnel without the outer headers. `None` while unknown.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path_mtu: Option<u32>,
+        /// What is wrong with the way although packets are sent, such as a path too
+        /// narrow for the clients' packets.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trouble: Option<String>,
     },
     /// It isn't, so nothing can be sent.
     Unresolved {

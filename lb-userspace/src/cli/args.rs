@@ -197,7 +197,7 @@ pub enum BackendVerb {
         /// Its own address
         #[arg(value_parser = address)]
         address: IpAddr,
-        /// Its port, in mode nat; the service's when left out
+        /// Its port, in the modes nat and full-nat; the service's when left out
         #[arg(long, value_name = "N")]
         port: Option<u32>,
         /// Its share of new connections beside the others', 1–256

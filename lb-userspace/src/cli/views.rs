@@ -2,13 +2,17 @@
 
 use std::{
     fmt::Write,
+    net::IpAddr,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use super::table::{Table, age, count};
-use crate::api::types::{
-    AdminView, BackendView, Counters, DataState, HealthState, LinkView, ReloadReply, ServiceView,
-    Stats, Status, XdpMode,
+use crate::{
+    api::types::{
+        AdminView, BackendView, Counters, DataState, Family, HealthState, LinkState, LinkView,
+        PoolView, ReloadReply, ServiceView, Stats, Status, XdpMode,
+    },
+    config::model::Ports,
 };
 
 /// `flowgate status`.
@@ -19,21 +23,30 @@ pub(super) fn status(status: &Status) -> String {
         status.pid,
         age(since(status.started))
     );
-    let mut interfaces = Table::new(&["INTERFACE", "LINK", "XDP"], &[]);
+    let mut interfaces = Table::new(&["INTERFACE", "LINK", "MTU", "XDP", "NOTE"], &[2]);
     for interface in &status.interfaces {
         let mode = match interface.mode {
             Some(XdpMode::Native) => "native",
+            Some(XdpMode::NativeMultiBuffer) => "native, multi-buffer",
             Some(XdpMode::Generic) => "generic (slower)",
             None => "not attached",
         };
         interfaces.row([
             interface.name.clone(),
-            interface.state.clone(),
+            link(interface.state).to_owned(),
+            interface
+                .mtu
+                .map_or_else(|| "-".to_owned(), |mtu| mtu.to_string()),
             mode.to_owned(),
+            interface.trouble.clone().unwrap_or_default(),
         ]);
     }
     text.push_str(&interfaces.text());
     text.push('\n');
+    if !status.full_nat.is_empty() {
+        text.push_str(&pool(&status.full_nat));
+        text.push('\n');
+    }
     text.push_str(&services(&status.services));
     for service in &status.services {
         for backend in &service.backends {
@@ -72,7 +85,7 @@ pub(super) fn services(services: &[ServiceView]) -> String {
         let [connections, packets, bytes] = counters(service.counters);
         table.row([
             service.name.clone(),
-            format!("{}:{}/{}", service.vip, service.port, service.protocol),
+            format!("{}/{}", at(service.vip, service.port), service.protocol),
             service.scheduler.to_string(),
             service.forward.to_string(),
             format!("{}/{}", active.count(), backends.len()),
@@ -101,7 +114,8 @@ pub(super) fn backends(services: &[ServiceView]) -> String {
             table.row([
                 service.name.clone(),
                 backend.name.clone(),
-                format!("{}:{}", backend.address, backend.port),
+                // 0 is the packet's own port, whichever it is.
+                at(backend.address, backend.port.into()),
                 backend.weight.to_string(),
                 state(backend.state).to_owned(),
                 connections,
@@ -110,7 +124,15 @@ pub(super) fn backends(services: &[ServiceView]) -> String {
                 health(backend.health.state).to_owned(),
                 changed.unwrap_or_else(|| "-".to_owned()),
                 match &backend.link {
-                    LinkView::Resolved { mac, interface } => format!("{mac} {interface}"),
+                    LinkView::Resolved {
+                        mac,
+                        interface,
+                        path_mtu,
+                        ..
+                    } => match path_mtu {
+                        Some(mtu) => format!("{mac} {interface} mtu {mtu}"),
+                        None => format!("{mac} {interface}"),
+                    },
                     LinkView::Unresolved { .. } => "-".to_owned(),
                 },
                 trouble(backend).unwrap_or_default(),
@@ -164,10 +186,52 @@ fn trouble(backend: &BackendView) -> Option<String> {
         return Some(format!("no next hop: {reason}"));
     }
     let reason = backend.health.reason.as_deref();
-    match (backend.health.state, backend.admin) {
-        (HealthState::Failed, _) => Some(reason.unwrap_or("its check failed").to_owned()),
-        (_, AdminView::Draining) => Some("drained by an operator".to_owned()),
+    match (backend.health.state, backend.admin, &backend.link) {
+        (HealthState::Failed, ..) => Some(reason.unwrap_or("its check failed").to_owned()),
+        (
+            _,
+            _,
+            LinkView::Resolved {
+                trouble: Some(trouble),
+                ..
+            },
+        ) => Some(trouble.clone()),
+        (_, AdminView::Draining, _) => Some("drained by an operator".to_owned()),
         _ => None,
+    }
+}
+
+/// The pool of `full-nat`.
+fn pool(families: &[PoolView]) -> String {
+    let mut table = Table::new(&["FULL-NAT POOL", "ADDRESSES", "PORTS USED"], &[1, 2]);
+    for pool in families {
+        let family = match pool.family {
+            Family::Ipv4 => "IPv4",
+            Family::Ipv6 => "IPv6",
+        };
+        table.row([
+            family.to_owned(),
+            pool.addresses.to_string(),
+            format!("{}/{}", pool.used, pool.ports),
+        ]);
+    }
+    table.text()
+}
+
+/// An address with its ports, in brackets where colons would run together.
+fn at(address: IpAddr, ports: Ports) -> String {
+    match address {
+        IpAddr::V4(address) => format!("{address}:{ports}"),
+        IpAddr::V6(address) => format!("[{address}]:{ports}"),
+    }
+}
+
+fn link(state: LinkState) -> &'static str {
+    match state {
+        LinkState::Up => "up",
+        LinkState::NoCarrier => "no carrier",
+        LinkState::Down => "down",
+        LinkState::Gone => "gone",
     }
 }
 

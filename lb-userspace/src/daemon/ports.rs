@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::{aims::Port, samples};
 use crate::{
     api::types::XdpMode,
-    datapath::{Attachment, Constants, DatapathError, Object, Pins, Tables, attach, object},
+    datapath::{Attachment, Constants, DatapathError, Object, Pins, Place, Tables, attach, object},
     net::{self, Mac, NetState},
 };
 
@@ -103,80 +103,120 @@ impl Ports {
         Ok(())
     }
 
-    /// Attaches again where an interface has come back or has another MAC. True when
-    /// any port is another now.
+    /// Attaches again where an interface has come back or has another MAC, which is a
+    /// constant of its program.
     ///
     /// # Errors
     ///
-    /// When one runs another program, or the kernel refuses.
+    /// When one runs another program, or the kernel refuses; the others are seen to all
+    /// the same.
     pub(super) async fn follow(
         &mut self,
         net: &NetState,
         tables: &mut Tables,
-    ) -> Result<bool, DatapathError> {
-        let mut changed = false;
-        for attached in &mut self.ports {
-            let name = attached.port.name.clone();
-            let link = net.link_by_name(&name);
-            let Some((ifindex, mac)) = link.and_then(|link| Some((link.ifindex, link.mac?))) else {
-                if attached.port.ifindex != 0 {
-                    warn!(interface = name, "gone");
-                    attached.port.ifindex = 0;
-                    attached.mode = None;
-                    changed = true;
-                }
-                continue;
-            };
-            if (ifindex, mac) == (attached.port.ifindex, attached.mac) {
-                continue;
-            }
-            attached.port.egress = place(tables, ifindex)?;
-            let constants = Constants {
-                identity: self.identity,
-                ifindex,
-                mac,
-                sample: self.sample,
-            };
-            let how = load(&name, &constants, &self.pins.maps(), &self.pins.link(&name))?;
-            attached.port.ifindex = ifindex;
-            attached.mac = mac;
-            attached.mode = match how {
-                Attachment::Native => Some(XdpMode::Native),
-                Attachment::Generic => Some(XdpMode::Generic),
-                Attachment::Replaced => net::xdp_mode(ifindex).await,
-            };
-            match attached.mode {
-                Some(XdpMode::Generic) => warn!(
-                    interface = name,
-                    "attached in generic mode, which is several times slower: the driver has no native XDP, or needs other settings for it"
-                ),
-                _ => info!(interface = name, how = ?how, "attached"),
-            }
-            changed = true;
+    ) -> Result<(), DatapathError> {
+        let mut outcome = Ok(());
+        for index in 0..self.ports.len() {
+            let followed = self.follow_one(index, net, tables).await;
+            outcome = outcome.and(followed);
         }
-        Ok(changed)
+        outcome
+    }
+
+    async fn follow_one(
+        &mut self,
+        index: usize,
+        net: &NetState,
+        tables: &mut Tables,
+    ) -> Result<(), DatapathError> {
+        let attached = &mut self.ports[index];
+        let name = attached.port.name.clone();
+        let link = net.link_by_name(&name);
+        let Some((ifindex, mac)) = link.and_then(|link| Some((link.ifindex, link.mac?))) else {
+            if attached.port.ifindex != 0 {
+                warn!(interface = name, "gone");
+                attached.port.ifindex = 0;
+                attached.mode = None;
+            }
+            return Ok(());
+        };
+        if (ifindex, mac) == (attached.port.ifindex, attached.mac) {
+            return Ok(());
+        }
+        attached.port.egress = place(tables, ifindex)?;
+        let constants = Constants {
+            identity: self.identity,
+            egress: attached.port.egress.into(),
+            mac,
+            sample: self.sample,
+            has_buffers: false,
+        };
+        let (maps, link) = (self.pins.maps(), self.pins.link(&name));
+        let how = load(&name, ifindex, &constants, &maps, &link)?;
+        attached.port.ifindex = ifindex;
+        attached.mac = mac;
+        attached.mode = mode(how, ifindex).await;
+        tell(&name, how, attached.mode);
+        Ok(())
     }
 }
 
 /// The interface's place in the device map: the one that it has, or a free one.
-fn place(tables: &mut Tables, ifindex: u32) -> Result<u32, DatapathError> {
+fn place(tables: &mut Tables, ifindex: u32) -> Result<u16, DatapathError> {
     let devices = tables.devices();
     if let Some(slot) = devices.iter().position(|&device| device == ifindex) {
-        return Ok(slot as u32);
+        return Ok(slot as u16);
     }
-    let slot = devices.iter().position(|&device| device == 0).unwrap_or(0) as u32;
-    tables.put_device(slot, ifindex)?;
+    let slot = devices.iter().position(|&device| device == 0).unwrap_or(0) as u16;
+    tables.put_device(slot.into(), ifindex)?;
     Ok(slot)
+}
+
+async fn mode(how: Attachment, ifindex: u32) -> Option<XdpMode> {
+    let native = match how.is_multi_buffer {
+        true => XdpMode::NativeMultiBuffer,
+        false => XdpMode::Native,
+    };
+    match how.place {
+        Place::Native => Some(native),
+        Place::Generic => Some(XdpMode::Generic),
+        Place::Replaced => match net::xdp_mode(ifindex).await {
+            Some(XdpMode::Native) => Some(native),
+            other => other,
+        },
+    }
+}
+
+fn tell(interface: &str, how: Attachment, mode: Option<XdpMode>) {
+    match mode {
+        Some(XdpMode::Generic) => warn!(
+            interface,
+            "attached in generic mode, which is several times slower: the driver has no native XDP, or needs other settings for it"
+        ),
+        Some(XdpMode::NativeMultiBuffer) => info!(
+            interface,
+            how = ?how.place,
+            "attached in native mode, for frames in several buffers: the driver takes no other program with this MTU"
+        ),
+        _ => info!(interface, how = ?how.place, "attached in native mode"),
+    }
 }
 
 fn load(
     name: &str,
+    ifindex: u32,
     constants: &Constants,
     maps: &Path,
     link: &Path,
 ) -> Result<Attachment, DatapathError> {
-    let mut object = Object::load(object::OBJECT, constants, Some(maps))?;
-    let how = attach::attach(object.program("flowgate")?, name, constants.ifindex, link)?;
+    let load = |has_buffers| {
+        let constants = Constants {
+            has_buffers,
+            ..*constants
+        };
+        Object::load(object::OBJECT, &constants, Some(maps))
+    };
+    let (how, object) = attach::attach(load, name, ifindex, link)?;
     if constants.sample > 0 {
         samples::follow(name.to_owned(), object);
     }

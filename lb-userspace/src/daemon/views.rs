@@ -1,8 +1,8 @@
 //! What the API shows, made of what the manager knows.
 
-use std::{collections::HashMap, net::SocketAddrV4, time::SystemTime};
+use std::{collections::HashMap, time::SystemTime};
 
-use lb_common::abi::BackendState;
+use lb_common::{abi::BackendState, flow::BUCKET_SLOTS};
 
 use super::{
     aims::{self, Ways},
@@ -10,11 +10,11 @@ use super::{
 };
 use crate::{
     api::types::{
-        BackendStats, BackendView, Counters as Counted, DataState, HealthState, HealthView,
-        InterfaceView, LinkView, ServiceStats, ServiceView, Stats,
+        BackendStats, BackendView, Counters as Counted, DataState, Family, HealthState, HealthView,
+        InterfaceView, LinkState, LinkView, PoolView, ServiceStats, ServiceView, Stats, XdpMode,
     },
     config::model::{Backend, Config, Service},
-    datapath::{Counters, DatapathError},
+    datapath::{Counters, DatapathError, PortsUsed},
     health::{Health, TargetId},
     net::NetState,
     plan::Model,
@@ -37,20 +37,27 @@ pub(super) struct Scene<'a> {
     pub(super) net: &'a NetState,
     pub(super) ports: &'a Ports,
     pub(super) counters: &'a Counters,
+    pub(super) ports_used: PortsUsed,
 }
 
 impl Scene<'_> {
     pub(super) fn interfaces(&self) -> Vec<InterfaceView> {
-        let view = |name: &String| InterfaceView {
-            name: name.clone(),
-            mode: self.ports.mode(name),
-            state: match self.net.link_by_name(name) {
-                None => "gone",
-                Some(link) if !link.up => "down",
-                Some(link) if !link.carrier => "no carrier",
-                Some(_) => "up",
+        let view = |name: &String| {
+            let link = self.net.link_by_name(name);
+            let mode = self.ports.mode(name);
+            let state = match link {
+                None => LinkState::Gone,
+                Some(link) if !link.up => LinkState::Down,
+                Some(link) if !link.carrier => LinkState::NoCarrier,
+                Some(_) => LinkState::Up,
+            };
+            InterfaceView {
+                name: name.clone(),
+                mode,
+                state,
+                mtu: link.map(|link| link.mtu),
+                trouble: trouble(name, state, mode),
             }
-            .into(),
         };
         self.config.node.interfaces.iter().map(view).collect()
     }
@@ -60,6 +67,25 @@ impl Scene<'_> {
             .services
             .iter()
             .map(|service| self.service(service))
+            .collect()
+    }
+
+    /// The pool of `full-nat`, by the families that it has addresses of.
+    pub(super) fn full_nat(&self) -> Vec<PoolView> {
+        let (pool, _) = aims::pool(self.config);
+        let of = |family, addresses: u16, used| PoolView {
+            family,
+            addresses: addresses.into(),
+            ports: u64::from(addresses) * u64::from(pool.buckets) * BUCKET_SLOTS as u64,
+            used,
+        };
+        let views = [
+            of(Family::Ipv4, pool.v4, self.ports_used.v4),
+            of(Family::Ipv6, pool.v6, self.ports_used.v6),
+        ];
+        views
+            .into_iter()
+            .filter(|view| view.addresses > 0)
             .collect()
     }
 
@@ -161,18 +187,21 @@ impl Scene<'_> {
 
     fn link(&self, id: &TargetId) -> LinkView {
         match self.ways.get(id) {
-            Some(Ok(hop)) => LinkView::Resolved {
-                mac: hop
+            Some(Ok(found)) => LinkView::Resolved {
+                path_mtu: Some(found.path_mtu()),
+                trouble: None,
+                mac: found
+                    .hop
                     .destination_mac
                     .map(|byte| format!("{byte:02x}"))
                     .join(":"),
                 interface: self
                     .net
-                    .link(hop.ifindex)
+                    .link(found.hop.ifindex)
                     .map_or_else(String::new, |l| l.name.clone()),
             },
-            Some(Err(reason)) => LinkView::Unresolved {
-                reason: reason.clone(),
+            Some(Err(no)) => LinkView::Unresolved {
+                reason: no.reason.clone(),
             },
             None => LinkView::Unresolved {
                 reason: "not looked for yet".into(),
@@ -195,14 +224,21 @@ impl Scene<'_> {
     }
 
     fn number(&self, service: &Service, backend: &Backend) -> Option<u16> {
-        let std::net::IpAddr::V4(address) = backend.address else {
-            return None;
-        };
-        let id = (
-            aims::key(service)?,
-            SocketAddrV4::new(address, backend.port),
-        );
+        let id = aims::number_id(service, backend);
         self.model.backends.get(&id).copied()
+    }
+}
+
+/// Why an interface forwards nothing, and the way out.
+fn trouble(name: &str, state: LinkState, mode: Option<XdpMode>) -> Option<String> {
+    match (state, mode) {
+        (LinkState::Gone, _) => Some("there is no such interface on this machine".into()),
+        (LinkState::Down, _) => Some(format!(
+            "it is switched off: `ip link set {name} up` switches it on"
+        )),
+        (LinkState::NoCarrier, _) => Some("nobody is at the other end of its cable".into()),
+        (LinkState::Up, None) => Some("the XDP program is not attached; see the log".into()),
+        (LinkState::Up, Some(_)) => None,
     }
 }
 

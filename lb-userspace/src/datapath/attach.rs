@@ -1,19 +1,33 @@
 //! Programs on interfaces: attached by links that are pinned, so that a program stays
 //! when the daemon goes, and is replaced in one step when a new daemon comes.
 
-use std::{fs, io, path::Path};
+use std::{error::Error, fs, io, path::Path};
 
 use aya::programs::{
     Xdp, XdpMode,
     links::{FdLink, PinnedLink},
-    xdp::XdpLink,
+    xdp::{XdpLink, XdpLinkId},
 };
+use rustix::io::Errno;
+use tracing::debug;
 
-use super::{DatapathError, chain, kernel_error};
+use super::{
+    DatapathError, Object, chain, kernel_error,
+    object::{PROGRAM, PROGRAM_FRAGS},
+};
 
 /// How a program is attached to an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attachment {
+pub struct Attachment {
+    /// Where.
+    pub place: Place,
+    /// Whether it is the program that takes frames in several buffers.
+    pub is_multi_buffer: bool,
+}
+
+/// Where a program is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
     /// In the driver, before the kernel makes anything of a packet.
     Native,
     /// Behind the driver, after the kernel has allocated a buffer: slower.
@@ -22,22 +36,24 @@ pub enum Attachment {
     Replaced,
 }
 
-/// Attaches a loaded program to an interface, or puts it in the place of the one whose
-/// link is pinned at `pin`.
+/// Attaches a program to an interface, or puts it in the place of the one whose link is
+/// pinned at `pin`. Where the driver refuses it, mostly for a large MTU, the one for
+/// several buffers comes in its stead. `load` loads the object for one or for several
+/// buffers; the one whose program was attached is given back.
 ///
 /// # Errors
 ///
 /// [`DatapathError::Busy`] when the interface runs somebody else's program,
 /// [`DatapathError::NotPermitted`], [`DatapathError::Kernel`] or [`DatapathError::Pin`].
 pub fn attach(
-    program: &mut Xdp,
+    load: impl Fn(bool) -> Result<Object, DatapathError>,
     name: &str,
     ifindex: u32,
     pin: &Path,
-) -> Result<Attachment, DatapathError> {
+) -> Result<(Attachment, Object), DatapathError> {
     if pin.exists() {
-        if replace(program, pin)? {
-            return Ok(Attachment::Replaced);
+        if let Some(replaced) = put_in_place(&load, name, pin)? {
+            return Ok(replaced);
         }
         // The interface that it was for has gone.
         fs::remove_file(pin).map_err(|source| DatapathError::Pin {
@@ -46,16 +62,81 @@ pub fn attach(
             source,
         })?;
     }
-    let (link, attachment) = match program.attach_to_if_index(ifindex, XdpMode::Driver) {
-        Ok(link) => (link, Attachment::Native),
-        Err(error) if is_errno(&error, rustix::io::Errno::OPNOTSUPP) => {
-            let link = program
-                .attach_to_if_index(ifindex, XdpMode::Skb)
-                .map_err(|e| refused(name, &e))?;
-            (link, Attachment::Generic)
+    let native = Place::Native;
+    let mut refusal = None;
+    for (place, is_multi_buffer) in [(native, false), (native, true), (Place::Generic, false)] {
+        let mut object = load(is_multi_buffer)?;
+        let program = object.program(program(is_multi_buffer))?;
+        let mode = match place {
+            Place::Generic => XdpMode::Skb,
+            Place::Native | Place::Replaced => XdpMode::Driver,
+        };
+        match program.attach_to_if_index(ifindex, mode) {
+            Ok(link) => {
+                keep(program, link, name, pin)?;
+                let attachment = Attachment {
+                    place,
+                    is_multi_buffer,
+                };
+                return Ok((attachment, object));
+            }
+            Err(error) => {
+                let is_drivers = is_drivers(&error);
+                debug!(interface = name, ?place, "not taken: {}", chain(&error));
+                refusal = Some(refused(name, &error));
+                if !is_drivers {
+                    break;
+                }
+            }
         }
-        Err(error) => return Err(refused(name, &error)),
+    }
+    Err(refusal.expect("there were tries"))
+}
+
+/// Puts a program in the place of the one whose link is pinned; `None` when the link's
+/// interface has gone.
+fn put_in_place(
+    load: impl Fn(bool) -> Result<Object, DatapathError>,
+    name: &str,
+    pin: &Path,
+) -> Result<Option<(Attachment, Object)>, DatapathError> {
+    let failed = |e: &(dyn Error + 'static)| {
+        kernel_error(format!("replacing the program of {}", pin.display()), e)
     };
+    let replaced = |is_multi_buffer, object| {
+        let place = Place::Replaced;
+        let attachment = Attachment {
+            place,
+            is_multi_buffer,
+        };
+        Some((attachment, object))
+    };
+    let mut object = load(false)?;
+    match replace(object.program(PROGRAM)?, pin) {
+        Ok(true) => return Ok(replaced(false, object)),
+        Ok(false) => return Ok(None),
+        Err(error) if is_drivers(&*error) => {
+            debug!(interface = name, "not taken: {}", chain(&*error));
+        }
+        Err(error) => return Err(failed(&*error)),
+    }
+    let mut object = load(true)?;
+    match replace(object.program(PROGRAM_FRAGS)?, pin) {
+        Ok(true) => Ok(replaced(true, object)),
+        Ok(false) => Ok(None),
+        Err(error) => Err(failed(&*error)),
+    }
+}
+
+fn program(is_multi_buffer: bool) -> &'static str {
+    match is_multi_buffer {
+        true => PROGRAM_FRAGS,
+        false => PROGRAM,
+    }
+}
+
+/// Pins the link of a program that has just been attached.
+fn keep(program: &mut Xdp, link: XdpLinkId, name: &str, pin: &Path) -> Result<(), DatapathError> {
     let link = program
         .take_link(link)
         .map_err(|e| kernel_error("keeping the XDP link", &e))?;
@@ -64,7 +145,7 @@ pub fn attach(
         .map_err(|e| kernel_error(format!("attaching to {name} by an XDP link"), &e))?;
     link.pin(pin)
         .map_err(|e| kernel_error(format!("pinning the link of {name}"), &e))?;
-    Ok(attachment)
+    Ok(())
 }
 
 /// Detaches from an interface.
@@ -81,26 +162,29 @@ pub fn detach(pin: &Path) -> Result<(), DatapathError> {
 }
 
 /// False when the link's interface has gone.
-fn replace(program: &mut Xdp, pin: &Path) -> Result<bool, DatapathError> {
-    let failed = |e: &(dyn std::error::Error + 'static)| {
-        kernel_error(format!("replacing the program of {}", pin.display()), e)
-    };
-    let link = PinnedLink::from_pin(pin).map_err(|e| failed(&e))?;
-    let link = XdpLink::try_from(FdLink::from(link)).map_err(|e| failed(&e))?;
+fn replace(program: &mut Xdp, pin: &Path) -> Result<bool, Box<dyn Error>> {
+    let link = XdpLink::try_from(FdLink::from(PinnedLink::from_pin(pin)?))?;
     match program.attach_to_link(link) {
         Ok(id) => {
             // The pin holds the link; ours may go.
-            let link = program.take_link(id).map_err(|e| failed(&e))?;
-            drop(link);
+            drop(program.take_link(id)?);
             Ok(true)
         }
-        Err(error) if is_errno(&error, rustix::io::Errno::NOLINK) => Ok(false),
-        Err(error) => Err(failed(&error)),
+        Err(error) if is_errno(&error, Errno::NOLINK) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
-fn refused(name: &str, error: &(dyn std::error::Error + 'static)) -> DatapathError {
-    if is_errno(error, rustix::io::Errno::BUSY) || is_errno(error, rustix::io::Errno::EXIST) {
+/// Whether it is the driver that doesn't take the program, so that it may take another,
+/// or one elsewhere: for want of XDP, or for the MTU.
+fn is_drivers(error: &(dyn Error + 'static)) -> bool {
+    [Errno::OPNOTSUPP, Errno::RANGE, Errno::INVAL]
+        .into_iter()
+        .any(|errno| is_errno(error, errno))
+}
+
+fn refused(name: &str, error: &(dyn Error + 'static)) -> DatapathError {
+    if is_errno(error, Errno::BUSY) || is_errno(error, Errno::EXIST) {
         return DatapathError::Busy {
             name: name.into(),
             detail: chain(error),
@@ -109,7 +193,7 @@ fn refused(name: &str, error: &(dyn std::error::Error + 'static)) -> DatapathErr
     kernel_error(format!("attaching to {name}"), error)
 }
 
-fn is_errno(error: &(dyn std::error::Error + 'static), errno: rustix::io::Errno) -> bool {
+fn is_errno(error: &(dyn Error + 'static), errno: Errno) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {

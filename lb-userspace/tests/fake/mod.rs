@@ -10,9 +10,9 @@ use flowgate::{
         server::{Control, ControlError, serve},
         socket,
         types::{
-            BackendStats, BackendView, ChangeReply, Counters, DataState, HealthState, HealthView,
-            InterfaceView, LinkView, ReloadReply, ServiceStats, ServiceView, Stats, Status,
-            XdpMode,
+            BackendStats, BackendView, ChangeReply, Counters, DataState, Family, HealthState,
+            HealthView, InterfaceView, LinkState, LinkView, PoolView, ReloadReply, ServiceStats,
+            ServiceView, Stats, Status, XdpMode,
         },
     },
     config::model::{AdminState, Backend, Config, Service},
@@ -20,34 +20,7 @@ use flowgate::{
 };
 use tokio::sync::oneshot;
 
-const FILE: &str = r#"
-[node]
-interfaces = ["eth0"]
-
-[[service]]
-name = "web"
-vip = "203.0.113.10"
-port = 80
-protocol = "tcp"
-scheduler = "weighted-round-robin"
-forward = "nat"
-
-[[service.backend]]
-name = "web1"
-address = "10.0.0.11"
-
-[[service.backend]]
-name = "web2"
-address = "10.0.0.12"
-weight = 3
-
-[[service]]
-name = "dns"
-vip = "203.0.113.10"
-port = 53
-protocol = "udp"
-forward = "dsr"
-"#;
+const FILE: &str = include_str!("../site.toml");
 
 /// A running stand-in; it stops when it is dropped.
 pub struct Daemon {
@@ -111,10 +84,15 @@ impl Control for Fake {
             version: "0.1.0".to_owned(),
             pid: 4242,
             started: 0,
-            interfaces: vec![InterfaceView {
-                name: "eth0".to_owned(),
-                mode: Some(XdpMode::Native),
-                state: "up".to_owned(),
+            interfaces: vec![
+                interface("eth0", Some(XdpMode::Native), LinkState::Up),
+                interface("eth1", None, LinkState::NoCarrier),
+            ],
+            full_nat: vec![PoolView {
+                family: Family::Ipv6,
+                addresses: 1,
+                ports: 64_512,
+                used: 17,
             }],
             services: desired.config().services.iter().map(view).collect(),
         })
@@ -160,6 +138,16 @@ const COUNTERS: Counters = Counters {
     connections: 4_321,
 };
 
+fn interface(name: &str, mode: Option<XdpMode>, state: LinkState) -> InterfaceView {
+    InterfaceView {
+        name: name.to_owned(),
+        mode,
+        state,
+        mtu: Some(1_500),
+        trouble: mode.is_none().then(|| "nobody is there".to_owned()),
+    }
+}
+
 fn view(service: &Service) -> ServiceView {
     ServiceView {
         name: service.name.clone(),
@@ -174,7 +162,7 @@ fn view(service: &Service) -> ServiceView {
 }
 
 fn backend_view(backend: &Backend) -> BackendView {
-    let failed = backend.name == "web2";
+    let (failed, narrow) = (backend.name == "web2", backend.name == "media1");
     let (state, reason) = match failed {
         true => (HealthState::Failed, Some("connection refused".to_owned())),
         false => (HealthState::Unchecked, None),
@@ -193,6 +181,8 @@ fn backend_view(backend: &Backend) -> BackendView {
         link: LinkView::Resolved {
             mac: "02:00:00:00:00:0b".to_owned(),
             interface: "eth0".to_owned(),
+            path_mtu: narrow.then_some(1_300),
+            trouble: narrow.then(|| "packets over 1300 bytes are answered".to_owned()),
         },
         state: match (failed, backend.admin) {
             (true, _) => DataState::Down,
