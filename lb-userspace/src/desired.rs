@@ -6,7 +6,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 pub use self::change::{Applied, Change, ChangeError, RuntimeChanges};
 use crate::config::{
-    model::{AdminState, Backend, Config, Service},
+    model::{AdminState, Backend, Config, Service, Tunnel},
     refusal::{Refusal, alternatives, quoted},
     roster::{Roster, ServiceFacts},
     rules,
@@ -74,7 +74,8 @@ impl Desired {
                 ..
             } => {
                 let service = &self.current.services[index];
-                let backend = new_backend(service, &name, address, port, weight)?;
+                let tunnel = &self.current.tunnel;
+                let backend = new_backend(service, tunnel, &name, address, port, weight)?;
                 self.add(index, backend)
             }
             Change::RemoveBackend { name, .. } => {
@@ -195,6 +196,7 @@ impl Desired {
 /// The backend that an addition asks for, held against the rules for its values.
 fn new_backend(
     service: &Service,
+    tunnel: &Tunnel,
     name: &str,
     address: IpAddr,
     port: Option<u32>,
@@ -203,9 +205,11 @@ fn new_backend(
     let own = port.map(|port| rules::port(port.into())).transpose()?;
     let weight = rules::weight(weight.into())?;
     rules::weight_fits(service.scheduler, weight)?;
+    let address = rules::backend_address(address)?;
+    rules::backend_fits(service.forward, service.vip, tunnel, address)?;
     Ok(Backend {
         name: rules::name(name)?,
-        address: rules::backend_address(address)?,
+        address,
         port: rules::backend_port(service.forward, service.port, own)?,
         weight,
         admin: AdminState::Enabled,
@@ -262,7 +266,8 @@ impl Diff {
                     service: service.clone(),
                     name: name.clone(),
                     address: after.address,
-                    port: Some(after.port.into()),
+                    // 0 is the packet's own, which needs no saying.
+                    port: (after.port != 0).then(|| after.port.into()),
                     weight: after.weight.into(),
                 });
                 (after.weight, AdminState::Enabled)

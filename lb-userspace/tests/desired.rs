@@ -252,7 +252,7 @@ fn keeps_the_rules(config: &Config) -> bool {
                     && !vips.contains(&b.address)
                     && (1..=256).contains(&b.weight)
                     && (service.scheduler == Scheduler::WeightedRoundRobin || b.weight == 1)
-                    && (service.name != "api" || b.port == service.port)
+                    && (service.name != "api" || service.port.exact() == Some(b.port))
             })
     })
 }

@@ -28,7 +28,8 @@ fn quick() -> Identity {
     Identity {
         tick_shift: (16_000_000 / jiffy).next_power_of_two().ilog2(),
         timeouts: Timeouts::new([200, IDLE, 200, 200]).bits(),
-        ..new_identity(1_024).expect("random numbers")
+        ..new_identity(1_024, &flowgate::config::model::Timeouts::default())
+            .expect("random numbers")
     }
 }
 

@@ -66,7 +66,10 @@ impl Sent {
 impl Rig {
     /// A program with empty maps and a table for `flows` flows.
     pub fn new(flows: u32) -> Self {
-        Rig::with(object::new_identity(flows).expect("random numbers"))
+        Rig::with(
+            object::new_identity(flows, &flowgate::config::model::Timeouts::default())
+                .expect("random numbers"),
+        )
     }
 
     /// A program with empty maps and this flow table.

@@ -8,7 +8,8 @@ use flowgate::datapath::{
 /// Bytes of the program as the kernel runs it, before it is made machine code.
 fn translated(sample: u32) -> u32 {
     let constants = Constants {
-        identity: new_identity(1_024).expect("random numbers"),
+        identity: new_identity(1_024, &flowgate::config::model::Timeouts::default())
+            .expect("random numbers"),
         ifindex: 1,
         mac: [2, 0, 0, 0, 0, 1],
         sample,

@@ -30,7 +30,7 @@ impl BackendState {
 }
 
 /// How packets reach a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Forward {
     /// Direct server return: the destination MAC is rewritten.

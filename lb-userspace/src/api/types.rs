@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    model::{AdminState, Forward, Protocol, Scheduler},
+    model::{AdminState, Forward, Ports, Protocol, Scheduler},
     refusal::Refusal,
 };
 pub use crate::desired::Applied as ChangeReply;
@@ -23,6 +23,27 @@ pub struct Status {
     pub interfaces: Vec<InterfaceView>,
     /// What it balances.
     pub services: Vec<ServiceView>,
+    /// The source ports of `full-nat`; `None` without a pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_nat: Option<PoolView>,
+}
+
+/// The source ports of `full-nat`, by family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolView {
+    /// Those of IPv4 addresses.
+    pub ipv4: PortsView,
+    /// Those of IPv6 addresses.
+    pub ipv6: PortsView,
+}
+
+/// Source ports of the pool's addresses of one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PortsView {
+    /// Those that flows had when they were last counted, a few seconds ago.
+    pub used: u64,
+    /// All.
+    pub all: u64,
 }
 
 /// One interface.
@@ -38,10 +59,13 @@ pub struct InterfaceView {
 
 /// How an XDP program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum XdpMode {
     /// In the driver.
     Native,
+    /// In the driver, by the program that takes frames in several buffers, as large MTUs
+    /// need it.
+    NativeMultiBuffer,
     /// In the kernel's network stack: slower, for drivers without XDP.
     Generic,
 }
@@ -53,13 +77,15 @@ pub struct ServiceView {
     pub name: String,
     /// The virtual IP that clients connect to.
     pub vip: IpAddr,
-    /// The port that clients connect to.
-    pub port: u16,
+    /// The ports that clients connect to: a number, 0 for any, or `"5000-5999"`.
+    pub port: Ports,
     /// The transport protocol.
     pub protocol: Protocol,
     /// How new connections are spread.
     pub scheduler: Scheduler,
-    /// How packets reach a backend.
+    /// How packets reach a backend: `forward`, and of a tunnel `encapsulation` and
+    /// `gue_port`, as in the configuration.
+    #[serde(flatten)]
     pub forward: Forward,
     /// Its servers.
     pub backends: Vec<BackendView>,
@@ -74,7 +100,7 @@ pub struct BackendView {
     pub name: String,
     /// Its own address.
     pub address: IpAddr,
-    /// Its port.
+    /// Its port; 0 when it is the packet's own.
     pub port: u16,
     /// Its share of new connections beside the others', 1–256.
     pub weight: u16,

@@ -23,6 +23,7 @@ pub(super) fn status(status: &Status) -> String {
     for interface in &status.interfaces {
         let mode = match interface.mode {
             Some(XdpMode::Native) => "native",
+            Some(XdpMode::NativeMultiBuffer) => "native, multi-buffer",
             Some(XdpMode::Generic) => "generic (slower)",
             None => "not attached",
         };

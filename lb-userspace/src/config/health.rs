@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     error::Report,
-    model::{CheckKind, HealthCheck, Protocol},
+    model::{CheckKind, HealthCheck, Ports, Protocol},
     refusal::{Refusal, quoted},
     rules,
     table::{Keys, Value},
@@ -34,7 +34,7 @@ enum Kind {
 pub(super) fn read(
     report: &mut Report<'_>,
     service: &Keys<'_>,
-    protocol: Option<Protocol>,
+    frontend: Option<(Protocol, Ports)>,
 ) -> Option<Option<HealthCheck>> {
     let Some(table) = service.maybe(report, "health", Value::table)? else {
         return Some(None);
@@ -42,8 +42,8 @@ pub(super) fn read(
     let keys = Keys::new(report, table, service.span("health"), "health", &KEYS);
     let kind = kind(report, &keys);
     let port = keys.maybe(report, "port", |value| rules::port(value.integer()?));
-    if let (Some(protocol), Some(port)) = (protocol, port) {
-        report.keep(&keys.place(), rules::check_port(protocol, port));
+    if let (Some((protocol, ports)), Some(port)) = (frontend, port) {
+        report.keep(&keys.place(), rules::check_port(protocol, ports, port));
     }
     let interval = keys.or(report, "interval", DEFAULT_INTERVAL, |value| {
         let bounds = Duration::from_millis(10)..=Duration::from_secs(3600);

@@ -15,6 +15,13 @@ pub const MAX_BACKENDS: usize = limits::MAX_BACKENDS as usize;
 /// way back the data plane tries each of them.
 pub const MAX_NAT_SHARED: usize = limits::MAX_NAT_SHARED as usize;
 
+/// Addresses of the pool of `full-nat`.
+pub const MAX_POOL: usize = limits::MAX_POOL as usize;
+
+/// Port ranges of the services of one VIP, any port being one: for a packet to no
+/// exact port the data plane tries each of them.
+pub const MAX_VIP_RANGES: usize = limits::MAX_VIP_RANGES as usize;
+
 /// Interfaces of one node.
 pub const MAX_INTERFACES: usize = limits::MAX_INTERFACES as usize;
 

@@ -1,11 +1,13 @@
 //! The configuration: text that has been validated.
 //!
-//! `table` gives typed access to a TOML tree with its places, `read`, `service`
-//! and `health` go through it, `rules` holds what must be true of a value and
-//! `roster` what must be true between values. Runtime changes are held against
+//! `table` gives typed access to a TOML tree with its places; `read` and the files
+//! named like the sections go through it; `rules` holds what must be true of a
+//! value and `roster` what must be true between values. Runtime changes are held against
 //! the same rules and roster.
 
 mod error;
+mod forward;
+mod full_nat;
 mod health;
 pub mod limits;
 pub mod model;
@@ -15,6 +17,8 @@ pub mod roster;
 pub mod rules;
 mod service;
 mod table;
+mod timeouts;
+mod tunnel;
 
 use std::{fs::File, io::Read, path::Path};
 

@@ -1,16 +1,40 @@
 //! What a validated configuration says. A value of these types keeps every rule
 //! that can be checked without looking at the machine.
 
-use std::{fmt, net::IpAddr, time::Duration};
+mod forward;
+mod ports;
+mod prefix;
+mod timeouts;
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::RangeInclusive,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
+
+pub use self::{
+    forward::{Encapsulation, Forward},
+    ports::{NotPorts, Ports},
+    prefix::{Address, Prefix},
+    timeouts::{Clock, Timeouts},
+};
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// What concerns this machine.
     pub node: Node,
-    /// What is balanced; names and (VIP, port, protocol) are unique.
+    /// How long flows are remembered.
+    pub timeouts: Timeouts,
+    /// Where tunnelled packets come from.
+    pub tunnel: Tunnel,
+    /// What `full-nat` services connect from; `None` when there is no pool.
+    pub full_nat: Option<Pool>,
+    /// What is balanced; names are unique. Of the services of one VIP and
+    /// protocol no two have the same port, and no two ranges overlap.
     pub services: Vec<Service>,
 }
 
@@ -25,15 +49,35 @@ pub struct Node {
     pub max_flows: u32,
 }
 
-/// `[[service]]`: a VIP, port and protocol, and the servers behind it.
+/// `[tunnel]`: where tunnelled packets come from. The outer source varies by flow
+/// within a prefix; without one it is the node's own address, which only GUE can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tunnel {
+    /// Outer sources towards IPv4 backends.
+    pub ipv4: Option<Prefix<Ipv4Addr>>,
+    /// Outer sources towards IPv6 backends.
+    pub ipv6: Option<Prefix<Ipv6Addr>>,
+}
+
+/// `[full_nat]`: what `full-nat` services connect from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// 1 to [`super::limits::MAX_POOL`] addresses, each once; none is a VIP or a
+    /// backend's.
+    pub addresses: Vec<IpAddr>,
+    /// The ports of each address, 8 at least, none of them 0.
+    pub ports: RangeInclusive<u16>,
+}
+
+/// `[[service]]`: a VIP, ports and a protocol, and the servers behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Its name in the CLI, the API and the logs.
     pub name: String,
     /// The virtual IP that clients connect to.
     pub vip: IpAddr,
-    /// The port that clients connect to, 1–65535.
-    pub port: u16,
+    /// The ports that clients connect to.
+    pub port: Ports,
     /// The transport protocol.
     pub protocol: Protocol,
     /// How new connections are spread.
@@ -51,9 +95,11 @@ pub struct Service {
 pub struct Backend {
     /// Its name within the service.
     pub name: String,
-    /// Its own address.
+    /// Its own address: of the VIP's family, except in a tunnel.
     pub address: IpAddr,
-    /// Its port: in `nat` mode it may differ from the service's, else it is the service's.
+    /// Its port. In the modes `nat` and `full-nat` it may differ from the service's,
+    /// else it is the service's. 0 where the service has a range or any port: then
+    /// it is the packet's own.
     pub port: u16,
     /// Its share of new connections beside the others', 1–256.
     pub weight: u16,
@@ -93,22 +139,12 @@ pub enum Scheduler {
     WeightedRoundRobin,
 }
 
-/// How packets reach a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Forward {
-    /// Direct server return: only the destination MAC is rewritten.
-    Dsr,
-    /// Destination address and port are rewritten, and back on the return path.
-    Nat,
-}
-
 /// `health = { … }`: how a backend's health is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheck {
     /// What is asked.
     pub kind: CheckKind,
-    /// The port that is asked; `None` is the backend's own.
+    /// The port that is asked; `None` is the backend's own, which then isn't 0.
     pub port: Option<u16>,
     /// From the start of one check to the start of the next.
     pub interval: Duration,
@@ -168,13 +204,14 @@ impl Scheduler {
     }
 }
 
-impl Forward {
-    /// Every forwarding mode beside its name.
-    pub const ALL: [(&'static str, Self); 2] = [("dsr", Self::Dsr), ("nat", Self::Nat)];
-
-    /// Its name in the configuration and on the screen.
-    pub fn name(self) -> &'static str {
-        name_in(&Self::ALL, self)
+impl Tunnel {
+    /// Whether outer sources towards a backend of this address's family are given.
+    #[must_use]
+    pub fn covers(&self, backend: IpAddr) -> bool {
+        match backend {
+            IpAddr::V4(_) => self.ipv4.is_some(),
+            IpAddr::V6(_) => self.ipv6.is_some(),
+        }
     }
 }
 
@@ -191,12 +228,6 @@ impl fmt::Display for Protocol {
 }
 
 impl fmt::Display for Scheduler {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(self.name())
-    }
-}
-
-impl fmt::Display for Forward {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.pad(self.name())
     }

@@ -1,40 +1,54 @@
-//! From a TOML tree to a configuration: `[node]` and the list of services.
+//! From a TOML tree to a configuration: `[node]`, the other sections in turn, and the
+//! list of services.
+
+use std::collections::HashSet;
 
 use toml::de::DeTable;
 
 use super::{
     error::Report,
+    full_nat,
     limits::{DEFAULT_FLOWS, FLOWS, MAX_INTERFACES},
     model::{Config, Node},
     refusal::{Refusal, quoted},
     roster::Roster,
     rules,
-    service::Draft,
-    table::{Keys, Value},
+    service::{Draft, Means},
+    table::{Keys, Value, each},
+    timeouts, tunnel,
 };
 
 /// The configuration in a tree, or `None` after errors were noted.
 pub(super) fn config(report: &mut Report<'_>, root: &DeTable<'_>) -> Option<Config> {
-    let keys = Keys::new(report, root, 0..0, "the file", &["node", "service"]);
+    let known = ["node", "timeouts", "tunnel", "full_nat", "service"];
+    let keys = Keys::new(report, root, 0..0, "the file", &known);
     let node = node(report, &keys);
+    let timeouts = timeouts::read(report, &keys);
+    let mut roster = Roster::default();
+    let means = Means {
+        tunnel: tunnel::read(report, &keys),
+        pool: full_nat::read(report, &mut roster, &keys),
+    };
     let tables = keys.or(report, "service", &[][..], |value| {
         value.tables("[[service]]")
     })?;
 
     // Every VIP must be known before the first backend is held against them.
-    let mut roster = Roster::default();
     let mut drafts = Vec::new();
     for table in tables {
         report.keep(&table.span(), roster.service_room())?;
-        drafts.push(Draft::read(report, &mut roster, table));
+        drafts.push(Draft::read(report, &mut roster, &means, table));
     }
 
     let mut services = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        services.push(draft.and_then(|draft| draft.finish(report, &mut roster)));
+        services.push(draft.and_then(|draft| draft.finish(report, &mut roster, &means)));
     }
     Some(Config {
         node: node?,
+        timeouts: timeouts?,
+        tunnel: means.tunnel?,
+        full_nat: means.pool?,
         services: services.into_iter().collect::<Option<_>>()?,
     })
 }
@@ -74,23 +88,15 @@ fn interfaces(report: &mut Report<'_>, keys: &Keys<'_>) -> Option<Vec<String>> {
         }
         Ok(items)
     })?;
-    let mut names: Vec<String> = Vec::new();
-    let mut whole = true;
-    for item in items {
-        let name = Value::item("interfaces", item).text().and_then(|text| {
-            let name = rules::interface(text)?;
-            if names.contains(&name) {
-                return Err(Refusal::new(
-                    format!("the interface {} is named twice", quoted(&name)),
-                    "name it once",
-                ));
-            }
-            Ok(name)
-        });
-        match report.keep(&item.span(), name) {
-            Some(name) => names.push(name),
-            None => whole = false,
+    let mut names = HashSet::new();
+    each(report, "interfaces", items, |value, _| {
+        let name = rules::interface(value.text()?)?;
+        match names.insert(name.clone()) {
+            true => Ok(name),
+            false => Err(Refusal::new(
+                format!("the interface {} is named twice", quoted(&name)),
+                "name it once",
+            )),
         }
-    }
-    whole.then_some(names)
+    })
 }

@@ -1,18 +1,19 @@
 //! The rules between values: what is taken already. The configuration fills a
 //! roster as it is read; runtime changes are held against the same one.
 
+mod frontends;
+
 use std::{collections::HashMap, net::IpAddr};
 
+pub use self::frontends::Frontend;
+use self::frontends::Frontends;
 use super::{
     limits::{MAX_BACKENDS, MAX_NAT_SHARED, MAX_SERVICES},
     model::{Config, Forward, Protocol, Service},
     refusal::{Refusal, listed, quoted},
 };
 
-/// Where clients connect to.
-pub type Frontend = (IpAddr, u16, Protocol);
-
-/// Where a backend listens.
+/// Where a backend listens; port 0 stands for the packet's own.
 pub type Endpoint = (IpAddr, u16);
 
 /// Who took something first: a name, and the line it is on when it came from a file.
@@ -43,8 +44,9 @@ impl Holder {
 #[derive(Debug, Clone, Default)]
 pub struct Roster {
     names: HashMap<String, Holder>,
-    frontends: HashMap<Frontend, Holder>,
-    vips: HashMap<IpAddr, Holder>,
+    frontends: Frontends,
+    /// The pool's addresses, and the line of each that came from a file.
+    pool: HashMap<IpAddr, Option<usize>>,
     members: Vec<Members>,
     translated: HashMap<(Endpoint, Protocol), Vec<String>>,
     backends: usize,
@@ -86,6 +88,9 @@ impl Roster {
     /// The roster of a configuration that keeps the rules.
     pub fn of(config: &Config) -> Self {
         let mut roster = Self::default();
+        for address in config.full_nat.iter().flat_map(|pool| &pool.addresses) {
+            roster.record_pool(*address, None);
+        }
         for (index, service) in config.services.iter().enumerate() {
             let frontend = (service.vip, service.port, service.protocol);
             roster.record_service(Some(&service.name), Some(frontend), None);
@@ -126,22 +131,54 @@ impl Roster {
         }
     }
 
-    /// Whether a VIP, port and protocol are free.
+    /// Whether the pool can have an address.
     ///
     /// # Errors
-    /// When another service balances them.
-    pub fn frontend(&self, frontend: Frontend) -> Result<(), Refusal> {
-        let (vip, port, protocol) = frontend;
-        match self.frontends.get(&frontend) {
-            None => Ok(()),
-            Some(other) => Err(Refusal::new(
-                format!(
-                    "{vip} port {port}/{protocol} is balanced already, by service {}",
-                    other.shown()
-                ),
-                "give one of the two another port or VIP, or put their backends into one service",
+    /// When it has it already.
+    pub fn pool_address(&self, address: IpAddr) -> Result<(), Refusal> {
+        match self.pool.contains_key(&address) {
+            false => Ok(()),
+            true => Err(Refusal::new(
+                format!("the address {address} is in the pool twice"),
+                "name it once",
             )),
         }
+    }
+
+    /// Takes an address for the pool.
+    pub fn record_pool(&mut self, address: IpAddr, line: Option<usize>) {
+        self.pool.entry(address).or_insert(line);
+    }
+
+    /// Whether an address can be a VIP.
+    ///
+    /// # Errors
+    /// When it is in the pool.
+    pub fn vip(&self, address: IpAddr) -> Result<(), Refusal> {
+        self.not_pooled(
+            address,
+            "use another address: what comes to the pool's are answers of backends",
+        )
+    }
+
+    fn not_pooled(&self, address: IpAddr, help: &str) -> Result<(), Refusal> {
+        let Some(line) = self.pool.get(&address) else {
+            return Ok(());
+        };
+        let place = line.map_or_else(String::new, |line| format!(" (line {line})"));
+        Err(Refusal::new(
+            format!("{address} is in the pool of full-nat{place}"),
+            help,
+        ))
+    }
+
+    /// Whether a VIP's ports are free for a protocol. One port may lie in a range,
+    /// and both beside any port: the narrowest gets a packet.
+    ///
+    /// # Errors
+    /// When another service balances them, or the VIP has too many ranges.
+    pub fn frontend(&self, frontend: Frontend) -> Result<(), Refusal> {
+        self.frontends.fits(frontend)
     }
 
     /// Takes a name and a frontend for a service, as far as they are known, and
@@ -159,10 +196,7 @@ impl Roster {
                 .or_insert_with(|| holder.clone());
         }
         if let Some(frontend) = frontend {
-            self.vips
-                .entry(frontend.0)
-                .or_insert_with(|| holder.clone());
-            self.frontends.entry(frontend).or_insert(holder);
+            self.frontends.record(frontend, holder);
         }
         self.members.push(Members::default());
         self.members.len() - 1
@@ -199,15 +233,18 @@ impl Roster {
     /// Whether a backend can be at an address, whatever its port.
     ///
     /// # Errors
-    /// When the address is a VIP.
+    /// When the address is a VIP or in the pool.
     pub fn backend_address(&self, address: IpAddr) -> Result<(), Refusal> {
-        match self.vips.get(&address) {
-            None => Ok(()),
-            Some(service) => Err(Refusal::new(
+        if let Some(service) = self.frontends.of_vip(address) {
+            return Err(Refusal::new(
                 format!("{address} is the VIP of service {}", service.shown()),
                 "write the server's own address: packets to the VIP would come back to us",
-            )),
+            ));
         }
+        self.not_pooled(
+            address,
+            "write the server's own address: packets to the pool's would come back to us",
+        )
     }
 
     /// Whether a service's backend can be at an address and port.
@@ -221,18 +258,22 @@ impl Roster {
         endpoint: Endpoint,
     ) -> Result<(), Refusal> {
         let (address, port) = endpoint;
+        let place = match port {
+            0 => address.to_string(),
+            _ => format!("{address} port {port}"),
+        };
         if let Some(other) = self.members[service.index].endpoints.get(&endpoint) {
             return Err(Refusal::new(
-                format!("{address} port {port} is backend {} already", other.shown()),
+                format!("{place} is backend {} already", other.shown()),
                 "for a greater share of the connections, raise its weight",
             ));
         }
         let sharing = self.translated.get(&(endpoint, service.protocol));
         match sharing {
-            Some(sharing) if service.forward == Forward::Nat && sharing.len() >= MAX_NAT_SHARED => {
+            Some(sharing) if service.forward.translates() && sharing.len() >= MAX_NAT_SHARED => {
                 Err(Refusal::new(
                     format!(
-                        "{address} port {port}/{} is a backend of {MAX_NAT_SHARED} nat services \
+                        "{place}/{} is a backend of {MAX_NAT_SHARED} nat or full-nat services \
                          already, the most that may share one: {}",
                         service.protocol,
                         listed(sharing.iter().map(String::as_str))
@@ -263,7 +304,7 @@ impl Roster {
         }
         let Some(endpoint) = endpoint else { return };
         members.endpoints.entry(endpoint).or_insert(holder);
-        if service.forward == Forward::Nat {
+        if service.forward.translates() {
             self.translated
                 .entry((endpoint, service.protocol))
                 .or_default()

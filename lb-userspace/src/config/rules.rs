@@ -1,15 +1,18 @@
 //! The rules for single values: one place for the configuration, the API and
 //! the command line.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    ops::RangeInclusive,
-    time::Duration,
-};
+mod address;
+mod service;
 
+use std::{ops::RangeInclusive, time::Duration};
+
+pub use self::{
+    address::{Source, address, backend_address, pool_address, source, vip},
+    service::{backend_fits, backend_port, check_port, pool_fits, told, weight_fits},
+};
 use super::{
     limits::WEIGHTS,
-    model::{Forward, Protocol, Scheduler},
+    model::Ports,
     refusal::{Refusal, listed, nearest, quoted},
 };
 
@@ -54,74 +57,38 @@ pub fn name(text: &str) -> Result<String, Refusal> {
     ))
 }
 
-/// An IP address as text.
-///
-/// # Errors
-/// When it isn't one; tells the usual slips (a port, a prefix length, a host
-/// name) apart.
-pub fn address(text: &str) -> Result<IpAddr, Refusal> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    let host = text.split(['/', ':']).next().unwrap_or_default();
-    let is_address = host.parse::<Ipv4Addr>().is_ok();
-    let help = if is_address && text.contains('/') {
-        format!("leave out the prefix length: \"{host}\"")
-    } else if is_address {
-        format!("give the port on its own: \"{host}\" here, and `port`")
-    } else if text.contains(|c: char| c.is_ascii_alphabetic()) {
-        "host names aren't looked up: write the address, such as \"10.0.0.11\"".to_owned()
-    } else {
-        "write four numbers of 0–255, such as \"10.0.0.11\"".to_owned()
-    };
-    Err(Refusal::new(
-        format!("{} is not an IP address", quoted(text)),
-        help,
-    ))
-}
-
-/// An address that can be a VIP.
-///
-/// # Errors
-/// When it is IPv6, or not the address of one host on a network.
-pub fn vip(address: IpAddr) -> Result<IpAddr, Refusal> {
-    unicast(address, "VIP")
-}
-
-/// An address that can be a backend's.
-///
-/// # Errors
-/// When it is IPv6, or not the address of one host on a network.
-pub fn backend_address(address: IpAddr) -> Result<IpAddr, Refusal> {
-    unicast(address, "backend address")
-}
-
-fn unicast(address: IpAddr, what: &str) -> Result<IpAddr, Refusal> {
-    let IpAddr::V4(v4) = address else {
-        return Err(Refusal::new(
-            format!("{address}: IPv6 is not supported yet"),
-            format!("use an IPv4 {what}"),
-        ));
-    };
-    let kind = match v4 {
-        _ if v4.is_unspecified() => "the unspecified address",
-        _ if v4.is_broadcast() => "the broadcast address",
-        _ if v4.is_loopback() => "a loopback address, which no other machine can reach,",
-        _ if v4.is_multicast() => "a multicast address",
-        _ => return Ok(address),
-    };
-    Err(Refusal::new(
-        format!("{address} is {kind} and can't be a {what}"),
-        "use the address of one host, such as 203.0.113.10",
-    ))
-}
-
 /// A port that can be balanced or asked.
 ///
 /// # Errors
 /// When it is outside 1–65535.
 pub fn port(number: i128) -> Result<u16, Refusal> {
     within("port", number, 1..=u16::MAX)
+}
+
+/// The ports of a service from a number: one port, or 0 for any.
+///
+/// # Errors
+/// When it is outside 0–65535.
+pub fn ports(number: i128) -> Result<Ports, Refusal> {
+    u16::try_from(number).map(Ports::from).map_err(|_| {
+        Refusal::new(
+            format!("the port {number} is outside 0–65535"),
+            "write a port from 1 to 65535, a range such as \"5000-5999\", or 0 for any port",
+        )
+    })
+}
+
+/// A range of ports as text, such as `5000-5999`.
+///
+/// # Errors
+/// When it isn't one, both ends within 1–65535 and the lower one first.
+pub fn port_range(text: &str) -> Result<Ports, Refusal> {
+    text.parse().map_err(|_| {
+        Refusal::new(
+            format!("{} is not a range of ports", quoted(text)),
+            "write two ports from 1 to 65535, the lower one first: \"5000-5999\"",
+        )
+    })
 }
 
 /// A backend's weight.
@@ -200,53 +167,5 @@ pub fn duration(
     Err(Refusal::new(
         format!("the {what} {} is outside {low}–{high}", show(value)),
         format!("write a duration from \"{low}\" to \"{high}\""),
-    ))
-}
-
-/// Whether a scheduler heeds a weight.
-///
-/// # Errors
-/// When the scheduler would ignore it.
-pub fn weight_fits(scheduler: Scheduler, weight: u16) -> Result<(), Refusal> {
-    if scheduler == Scheduler::WeightedRoundRobin || weight == 1 {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        format!("the scheduler round-robin ignores weights, and this one is {weight}"),
-        "use `scheduler = \"weighted-round-robin\"` for the service, or leave the weight out",
-    ))
-}
-
-/// The port of a backend: its own where the forwarding mode can change ports,
-/// else the service's.
-///
-/// # Errors
-/// When `own` differs from the service's and the mode can't change it.
-pub fn backend_port(forward: Forward, service: u16, own: Option<u16>) -> Result<u16, Refusal> {
-    match own {
-        Some(own) if own != service && forward == Forward::Dsr => Err(Refusal::new(
-            format!(
-                "in mode dsr a backend is reached on the service's port {service}, not {own}: \
-                 only the destination MAC is rewritten"
-            ),
-            "leave `port` out, or use `forward = \"nat\"`",
-        )),
-        own => Ok(own.unwrap_or(service)),
-    }
-}
-
-/// Whether a health check knows which port to ask: `tcp` and `http` checks speak
-/// TCP, which a UDP service's port usually doesn't answer.
-///
-/// # Errors
-/// When the service is UDP and the check names no port of its own.
-pub fn check_port(protocol: Protocol, port: Option<u16>) -> Result<(), Refusal> {
-    if protocol == Protocol::Tcp || port.is_some() {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        "the service is UDP, but this check speaks TCP and names no port of its own",
-        "add `port = …` with a TCP port that tells whether the backend is well, \
-         or leave `health` out",
     ))
 }

@@ -6,24 +6,36 @@ use toml::{Spanned, de::DeValue};
 
 use super::{
     error::Report,
-    health,
-    model::{AdminState, Backend, Forward, HealthCheck, Protocol, Scheduler, Service},
+    forward, health,
+    model::{
+        AdminState, Backend, Forward, HealthCheck, Pool, Ports, Protocol, Scheduler, Service,
+        Tunnel,
+    },
+    refusal::Refusal,
     roster::{Roster, ServiceFacts},
     rules,
     table::{Keys, Value},
 };
 
-const SERVICE_KEYS: [&str; 8] = [
+const SERVICE_KEYS: [&str; 10] = [
     "name",
     "vip",
     "port",
     "protocol",
     "scheduler",
     "forward",
+    "encapsulation",
+    "gue_port",
     "health",
     "backend",
 ];
 const BACKEND_KEYS: [&str; 5] = ["name", "address", "port", "weight", "state"];
+
+/// What the node offers its services; `None` where that could not be read.
+pub(super) struct Means {
+    pub(super) tunnel: Option<Tunnel>,
+    pub(super) pool: Option<Option<Pool>>,
+}
 
 /// A service whose own keys have been read, as far as they kept the rules, and
 /// whose backends have not.
@@ -31,7 +43,7 @@ pub(super) struct Draft<'a> {
     index: usize,
     name: Option<String>,
     vip: Option<IpAddr>,
-    port: Option<u16>,
+    port: Option<Ports>,
     protocol: Option<Protocol>,
     scheduler: Option<Scheduler>,
     forward: Option<Forward>,
@@ -45,6 +57,7 @@ impl<'a> Draft<'a> {
     pub(super) fn read(
         report: &mut Report<'_>,
         roster: &mut Roster,
+        means: &Means,
         table: &'a Spanned<DeValue<'a>>,
     ) -> Option<Self> {
         let place = table.span();
@@ -55,19 +68,23 @@ impl<'a> Draft<'a> {
             rules::name(value.text()?)
         });
         let vip = keys.need(report, "vip", "\"203.0.113.10\"", |value| {
-            rules::vip(rules::address(value.text()?)?)
+            let vip = rules::vip(rules::address(value.text()?)?)?;
+            roster.vip(vip)?;
+            Ok(vip)
         });
-        let port = keys.need(report, "port", "80", |value| rules::port(value.integer()?));
+        let port = keys.need(report, "port", "80", ports);
         let protocol = keys.need(report, "protocol", "\"tcp\"", |value| {
             rules::choice("protocol", value.text()?, &Protocol::ALL)
         });
         let scheduler = keys.or(report, "scheduler", Scheduler::RoundRobin, |value| {
             rules::choice("scheduler", value.text()?, &Scheduler::ALL)
         });
-        let forward = keys.need(report, "forward", "\"dsr\"", |value| {
-            rules::choice("forwarding mode", value.text()?, &Forward::ALL)
-        });
-        let health = health::read(report, &keys, protocol);
+        let forward = forward::read(report, &keys);
+        if let (Some(forward), Some(vip), Some(pool)) = (forward, vip, &means.pool) {
+            let fits = rules::pool_fits(forward, vip, pool.as_ref());
+            report.keep(&keys.span("forward"), fits);
+        }
+        let health = health::read(report, &keys, protocol.zip(port));
         let backends = keys.or(report, "backend", &[][..], |value| {
             value.tables("[[service.backend]]")
         });
@@ -96,7 +113,12 @@ impl<'a> Draft<'a> {
     }
 
     /// Reads the backends; `None` after errors were noted.
-    pub(super) fn finish(self, report: &mut Report<'_>, roster: &mut Roster) -> Option<Service> {
+    pub(super) fn finish(
+        self,
+        report: &mut Report<'_>,
+        roster: &mut Roster,
+        means: &Means,
+    ) -> Option<Service> {
         let tables = self.backends?;
         let mut backends = Vec::with_capacity(tables.len());
         for table in tables {
@@ -105,7 +127,7 @@ impl<'a> Draft<'a> {
                 report.add_once(table.span(), refusal);
                 return None;
             }
-            backends.push(self.backend(report, roster, table));
+            backends.push(self.backend(report, roster, means, table));
         }
         Some(Service {
             name: self.name?,
@@ -123,6 +145,7 @@ impl<'a> Draft<'a> {
         &self,
         report: &mut Report<'_>,
         roster: &mut Roster,
+        means: &Means,
         table: &Spanned<DeValue<'_>>,
     ) -> Option<Backend> {
         let place = table.span();
@@ -138,6 +161,7 @@ impl<'a> Draft<'a> {
         let address = keys.need(report, "address", "\"10.0.0.11\"", |value| {
             let address = rules::backend_address(rules::address(value.text()?)?)?;
             roster.backend_address(address)?;
+            self.fits(means, address)?;
             Ok(address)
         });
         let port = self.backend_port(report, &keys);
@@ -176,7 +200,18 @@ impl<'a> Draft<'a> {
             }
             Ok(own)
         })?;
-        own.or(self.port)
+        own.or(self.port.map(|port| port.exact().unwrap_or(0)))
+    }
+
+    /// Whether the service's packets can be led to an address, as far as that can
+    /// be told.
+    fn fits(&self, means: &Means, address: IpAddr) -> Result<(), Refusal> {
+        match (self.forward, self.vip, &means.tunnel) {
+            (Some(forward), Some(vip), Some(tunnel)) => {
+                rules::backend_fits(forward, vip, tunnel, address)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What the rules about backends go by. What could not be read is taken for
@@ -188,5 +223,16 @@ impl<'a> Draft<'a> {
             protocol: self.protocol.unwrap_or(Protocol::Tcp),
             forward: self.forward.unwrap_or(Forward::Dsr),
         }
+    }
+}
+
+/// A port, a range as text, or 0 for any port.
+fn ports(value: Value<'_>) -> Result<Ports, Refusal> {
+    match value.range() {
+        Some(text) => rules::port_range(text).map_err(|no| {
+            let help = format!("{}, one port without quotes, or 0 for any", no.help);
+            Refusal::new(no.message, help)
+        }),
+        None => rules::ports(value.integer()?),
     }
 }

@@ -117,6 +117,12 @@ impl<'a> Value<'a> {
         self.value.is_str()
     }
 
+    /// The value as text, unless that is a number in quotes.
+    pub(super) fn range(self) -> Option<&'a str> {
+        let text = self.value.as_str()?;
+        text.parse::<i64>().is_err().then_some(text)
+    }
+
     fn mistyped(self, wanted: &str, help: String) -> Refusal {
         let got = match self.value.type_str() {
             found @ ("array" | "integer") => format!("an {found}"),
@@ -229,4 +235,21 @@ impl<'a> Keys<'a> {
         };
         report.keep(&spanned.span(), rule(value)).map(Some)
     }
+}
+
+/// What a rule makes of each item of the array under `key`; it is told the item's
+/// line. `None` after errors were noted.
+pub(super) fn each<'a, T>(
+    report: &mut Report<'_>,
+    key: &'a str,
+    items: &'a [Spanned<DeValue<'a>>],
+    mut rule: impl FnMut(Value<'a>, usize) -> Result<T, Refusal>,
+) -> Option<Vec<T>> {
+    let mut kept = Vec::with_capacity(items.len());
+    for item in items {
+        let line = report.line(item.span().start);
+        let value = rule(Value::item(key, item), line);
+        kept.extend(report.keep(&item.span(), value));
+    }
+    (kept.len() == items.len()).then_some(kept)
 }

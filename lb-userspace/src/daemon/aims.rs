@@ -1,21 +1,29 @@
 //! What the maps should hold: what is desired, as far as health and network allow.
 
+mod back;
+mod way;
+
+#[cfg(test)]
+mod tests;
+
 use std::{
-    collections::{BTreeMap, HashMap},
-    net::{IpAddr, Ipv4Addr, SocketAddrV4},
+    collections::{BTreeSet, HashMap},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
 use lb_common::{
-    abi::{self, BackendState, Hop, Route},
-    limits,
+    abi::{self, BackendState, Keeping, Range},
     wheel::Index,
 };
 
+pub use self::way::{NoWay, Way};
 use crate::{
-    config::model::{AdminState, Backend, Config, Forward, Scheduler, Service},
+    config::model::{
+        AdminState, Backend, Config, Encapsulation, Forward, Ports, Scheduler, Service,
+    },
     health::{Health, TargetId},
-    net::{self, NetState},
-    plan::{ServiceKey, Target, TargetBackend, TargetService},
+    net::{Family, NetState},
+    plan::{self, ServiceKey, Target, TargetBackend, TargetService},
 };
 
 /// An interface that we forward by.
@@ -26,11 +34,8 @@ pub struct Port {
     /// Its number in the kernel; 0 while it isn't there.
     pub ifindex: u32,
     /// Its place in the device map.
-    pub egress: u32,
+    pub egress: u16,
 }
-
-/// How a backend is reached, or why it can't be.
-pub type Way = Result<net::Hop, String>;
 
 /// Ways by backend.
 pub type Ways = HashMap<TargetId, Way>;
@@ -43,67 +48,105 @@ pub fn aims(
     net: &NetState,
     ports: &[Port],
 ) -> (Target, Ways) {
-    let mut target = Target::default();
+    let mut target = Target {
+        pool: pool(config).1,
+        ..Target::default()
+    };
     let mut ways = Ways::new();
     for service in &config.services {
-        let Some(key) = key(service) else { continue };
         let mut backends = Vec::with_capacity(service.backends.len());
         for backend in &service.backends {
-            let IpAddr::V4(address) = backend.address else {
-                continue;
-            };
             let id = id(service, backend);
-            let way = way(service, address, net, ports);
-            let state = state(backend.admin, health.get(&id));
-            let hop = way.as_ref().ok().and_then(|hop| record(hop, ports));
+            let way = way::find(config, service, backend, net, ports);
             let wanted = TargetBackend {
+                forward: forward(service, backend),
                 weight: backend.weight,
-                state,
-                hop,
+                state: state(backend.admin, health.get(&id)),
+                way: way::planned(&way),
             };
-            backends.push((SocketAddrV4::new(address, backend.port), wanted));
+            backends.push((server(backend), wanted));
             ways.insert(id, way);
         }
         let wanted = TargetService {
             index: match service.scheduler {
                 Scheduler::RoundRobin | Scheduler::WeightedRoundRobin => Index::Counter,
             },
-            forward: match service.forward {
-                Forward::Dsr => abi::Forward::Dsr,
-                Forward::Nat => abi::Forward::Nat,
+            range: range(service.port),
+            keeping: match service.forward {
+                Forward::FullNat => Keeping::Ports,
+                Forward::Dsr | Forward::Nat | Forward::Tunnel(_) => Keeping::Flows,
             },
             backends,
         };
-        target.services.insert(key, wanted);
+        target.services.insert(key(service), wanted);
     }
-    if has_nat(config) {
-        target.routes = routes(net, ports);
-        target.neighbours = neighbours(net, ports);
+    if returns(config, Family::V4) {
+        target.routes = back::routes(net, ports);
+        target
+            .neighbours
+            .extend(back::neighbours(Family::V4, net, ports));
+    }
+    if returns(config, Family::V6) {
+        target.routes6 = back::routes6(net, ports);
+        target
+            .neighbours
+            .extend(back::neighbours(Family::V6, net, ports));
     }
     (target, ways)
 }
 
-/// Addresses whose next hops must be known: backends, and for `nat` the routers on the
-/// way back to clients.
+/// Addresses whose next hops must be known: backends, and the routers on the way back to
+/// clients.
 #[must_use]
-pub fn wanted_hops(config: &Config, net: &NetState, ports: &[Port]) -> Vec<Ipv4Addr> {
+pub fn wanted_hops(config: &Config, net: &NetState, ports: &[Port]) -> Vec<IpAddr> {
     let backends = config.services.iter().flat_map(|service| &service.backends);
-    let mut wanted: Vec<Ipv4Addr> = backends
-        .filter_map(|backend| match backend.address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        })
-        .collect();
-    if has_nat(config) {
-        let ifindexes: Vec<u32> = ports.iter().map(|port| port.ifindex).collect();
-        wanted.extend(
-            net.routes(&ifindexes)
-                .filter_map(|(_, route)| route.gateway),
-        );
+    let mut wanted: Vec<IpAddr> = backends.map(|backend| backend.address).collect();
+    for family in [Family::V4, Family::V6] {
+        if returns(config, family) {
+            wanted.extend(back::routers(family, net, ports));
+        }
     }
     wanted.sort_unstable();
     wanted.dedup();
     wanted
+}
+
+/// The links on which neighbours ask for which IPv6 VIPs: the interfaces, and VLANs on
+/// them. Switches and drivers must let their questions in.
+#[must_use]
+pub fn groups(config: &Config, net: &NetState, ports: &[Port]) -> BTreeSet<(u32, Ipv6Addr)> {
+    let vips = config.services.iter().map(|service| service.vip);
+    let asked = vips.chain(pool(config).1);
+    let asked: BTreeSet<Ipv6Addr> = asked
+        .filter_map(|address| match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(v6) => Some(v6),
+        })
+        .collect();
+    let links = back::links(net, ports);
+    links
+        .into_iter()
+        .flat_map(|link| asked.iter().map(move |vip| (link, *vip)))
+        .collect()
+}
+
+/// How the source ports of the pool lie in their map, and its addresses in the order of
+/// their places: those of IPv4 first.
+#[must_use]
+pub fn pool(config: &Config) -> (abi::Pool, Vec<IpAddr>) {
+    let Some(pool) = &config.full_nat else {
+        return (abi::Pool::default(), Vec::new());
+    };
+    let mut addresses = pool.addresses.clone();
+    addresses.sort_by_key(IpAddr::is_ipv6);
+    let v4 = addresses.iter().filter(|address| address.is_ipv4()).count();
+    let shape = abi::Pool {
+        first_port: *pool.ports.start(),
+        buckets: (pool.ports.len() / 8) as u16,
+        v4: v4 as u16,
+        v6: (addresses.len() - v4) as u16,
+    };
+    (shape, addresses)
 }
 
 /// What tells a backend apart in health and status.
@@ -115,26 +158,96 @@ pub fn id(service: &Service, backend: &Backend) -> TargetId {
     }
 }
 
-/// A service's key in the maps; `None` for what the data plane can't do.
+/// What tells a backend apart in the maps.
 #[must_use]
-pub fn key(service: &Service) -> Option<ServiceKey> {
-    let IpAddr::V4(vip) = service.vip else {
-        return None;
-    };
-    Some(ServiceKey {
-        vip,
-        port: service.port,
-        protocol: service.protocol,
-    })
+pub fn number_id(service: &Service, backend: &Backend) -> plan::Id {
+    plan::Id {
+        service: key(service),
+        server: server(backend),
+        forward: forward(service, backend),
+    }
 }
 
-/// Whether any service translates addresses.
+/// A service's key in the maps.
 #[must_use]
-pub fn has_nat(config: &Config) -> bool {
+pub fn key(service: &Service) -> ServiceKey {
+    ServiceKey {
+        vip: service.vip,
+        port: service.port.first(),
+        protocol: service.protocol,
+    }
+}
+
+/// Whether any service sends, itself, to clients of a family: answers in the modes `nat`
+/// and `full-nat`, and what routers say of tunnels.
+#[must_use]
+pub fn returns(config: &Config, family: Family) -> bool {
     config
         .services
         .iter()
-        .any(|service| service.forward == Forward::Nat)
+        .any(|service| service.forward != Forward::Dsr && Family::of(service.vip) == family)
+}
+
+/// Whether any service translates addresses of a family.
+#[must_use]
+pub fn translates(config: &Config, family: Family) -> bool {
+    config
+        .services
+        .iter()
+        .any(|service| service.forward.translates() && Family::of(service.vip) == family)
+}
+
+/// The families of backends, each with one that has it.
+pub fn families(config: &Config) -> impl Iterator<Item = (Family, &Service, &Backend)> {
+    [Family::V4, Family::V6].into_iter().filter_map(|family| {
+        let mut all = config.services.iter().flat_map(|service| {
+            let backends = service.backends.iter();
+            backends.map(move |backend| (service, backend))
+        });
+        let (service, backend) = all.find(|(_, b)| Family::of(b.address) == family)?;
+        Some((family, service, backend))
+    })
+}
+
+/// Whether the node can speak to all backends.
+///
+/// # Errors
+///
+/// Names one of a family that the node has no address of.
+pub fn check_families(config: &Config, net: &NetState) -> Result<(), String> {
+    let mut missing = families(config).filter(|(family, ..)| !net.has_address(*family));
+    missing.next().map_or(Ok(()), |(family, service, backend)| {
+        Err(format!(
+            "service `{}`: backend `{}` has the {family} address {}, and this node has no {family} address to reach it from: give it one (`ip address add`), or take the backend out",
+            service.name, backend.name, backend.address
+        ))
+    })
+}
+
+fn server(backend: &Backend) -> SocketAddr {
+    SocketAddr::new(backend.address, backend.port)
+}
+
+fn range(ports: Ports) -> Option<Range> {
+    match ports {
+        Ports::Exact(_) => None,
+        Ports::Range { .. } | Ports::Any => Some(Range {
+            first: ports.first(),
+            last: ports.last(),
+        }),
+    }
+}
+
+fn forward(service: &Service, backend: &Backend) -> abi::Forward {
+    match (service.forward, backend.address) {
+        (Forward::Dsr, _) => abi::Forward::Dsr,
+        (Forward::Nat, _) => abi::Forward::Nat,
+        (Forward::FullNat, _) => abi::Forward::FullNat,
+        (Forward::Tunnel(Encapsulation::Ipip), IpAddr::V4(_)) => abi::Forward::Ip4,
+        (Forward::Tunnel(Encapsulation::Ipip), IpAddr::V6(_)) => abi::Forward::Ip6,
+        (Forward::Tunnel(Encapsulation::Gue { .. }), IpAddr::V4(_)) => abi::Forward::Gue4,
+        (Forward::Tunnel(Encapsulation::Gue { .. }), IpAddr::V6(_)) => abi::Forward::Gue6,
+    }
 }
 
 /// A backend is down unless it is healthy; whether it then takes new connections is the
@@ -144,135 +257,5 @@ fn state(admin: AdminState, health: Option<&Health>) -> BackendState {
         (Health::Checking | Health::Failed, _) => BackendState::Down,
         (Health::Healthy, AdminState::Draining) => BackendState::Draining,
         (Health::Healthy, AdminState::Enabled) => BackendState::Active,
-    }
-}
-
-fn way(service: &Service, address: Ipv4Addr, net: &NetState, ports: &[Port]) -> Way {
-    let hop = net.hop(address).map_err(|no| no.to_string())?;
-    if service.forward == Forward::Dsr && !hop.onlink {
-        return Err(format!(
-            "behind the router {}: dsr needs the backend on the same link; use nat",
-            hop.via
-        ));
-    }
-    if ports.iter().any(|port| port.ifindex == hop.ifindex) {
-        return Ok(hop);
-    }
-    let name = net
-        .link(hop.ifindex)
-        .map_or("another interface", |link| link.name.as_str());
-    Err(format!(
-        "reached by {name}, which is not in [node] interfaces"
-    ))
-}
-
-fn record(hop: &net::Hop, ports: &[Port]) -> Option<Hop> {
-    to(hop.ifindex, hop.destination_mac, hop.source_mac, ports)
-}
-
-fn to(ifindex: u32, destination: abi::Mac, source: abi::Mac, ports: &[Port]) -> Option<Hop> {
-    let port = ports.iter().find(|port| port.ifindex == ifindex)?;
-    Some(Hop {
-        ifindex,
-        egress: port.egress,
-        destination,
-        source,
-        reserved: [0; 4],
-    })
-}
-
-/// The routes by any interface, most specific first: those that we can't follow are
-/// there too, since a less specific one must not be taken for them.
-fn routes(net: &NetState, ports: &[Port]) -> Vec<Route> {
-    let all: Vec<u32> = net.links().map(|link| link.ifindex).collect();
-    net.routes(&all)
-        .map(|(prefix, route)| {
-            let (kind, hop) = follow(net, ports, &route);
-            Route {
-                prefix: u32::from_ne_bytes(prefix.network.octets()),
-                mask: mask(prefix.length),
-                kind,
-                reserved: 0,
-                hop,
-            }
-        })
-        .take(limits::MAX_ROUTES as usize)
-        .collect()
-}
-
-fn follow(net: &NetState, ports: &[Port], route: &net::Route) -> (u32, Hop) {
-    let kernel = (Route::KERNEL, Hop::NONE);
-    if !ports.iter().any(|port| port.ifindex == route.ifindex) {
-        return kernel;
-    }
-    let Some(gateway) = route.gateway else {
-        return (Route::ON_LINK, Hop::NONE);
-    };
-    let neighbour = net
-        .neighbour(route.ifindex, gateway)
-        .and_then(net::Neighbour::usable);
-    let source = net.link(route.ifindex).and_then(|link| link.mac);
-    match (neighbour, source) {
-        (Some(destination), Some(source)) => {
-            to(route.ifindex, destination, source, ports).map_or(kernel, |hop| (Route::VIA, hop))
-        }
-        _ => kernel,
-    }
-}
-
-fn neighbours(net: &NetState, ports: &[Port]) -> BTreeMap<u32, Hop> {
-    let ifindexes: Vec<u32> = ports.iter().map(|port| port.ifindex).collect();
-    net.neighbours(&ifindexes)
-        .filter(|(ifindex, ip, _)| {
-            net.route(*ip)
-                .is_some_and(|route| route.ifindex == *ifindex && route.gateway.is_none())
-        })
-        .filter_map(|(ifindex, ip, mac)| {
-            let source = net.link(ifindex)?.mac?;
-            Some((
-                u32::from_ne_bytes(ip.octets()),
-                to(ifindex, mac, source, ports)?,
-            ))
-        })
-        .take(limits::MAX_NEIGHBOURS as usize)
-        .collect()
-}
-
-/// A prefix's mask as an address lies in a packet.
-fn mask(length: u8) -> u32 {
-    u32::MAX
-        .checked_shl(32 - u32::from(length))
-        .unwrap_or(0)
-        .to_be()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn masks_lie_as_in_a_packet() {
-        let octets = |length| mask(length).to_ne_bytes();
-        assert_eq!(octets(0), [0, 0, 0, 0]);
-        assert_eq!(octets(8), [255, 0, 0, 0]);
-        assert_eq!(octets(31), [255, 255, 255, 254]);
-        assert_eq!(octets(32), [255; 4]);
-    }
-
-    #[test]
-    fn only_a_healthy_backend_is_up() {
-        use AdminState::{Draining, Enabled};
-        let rows = [
-            (Enabled, None, BackendState::Active),
-            (Enabled, Some(Health::Healthy), BackendState::Active),
-            (Enabled, Some(Health::Checking), BackendState::Down),
-            (Enabled, Some(Health::Failed), BackendState::Down),
-            (Draining, Some(Health::Healthy), BackendState::Draining),
-            (Draining, Some(Health::Failed), BackendState::Down),
-            (Draining, None, BackendState::Draining),
-        ];
-        for (admin, health, want) in rows {
-            assert_eq!(state(admin, health.as_ref()), want, "{admin:?} {health:?}");
-        }
     }
 }

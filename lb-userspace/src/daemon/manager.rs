@@ -2,6 +2,8 @@
 //! other, and brings the maps to where they should be.
 
 mod health;
+mod network;
+mod start;
 mod sweep;
 
 use std::{
@@ -11,8 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context as _, anyhow};
-use lb_common::flow::Timeouts;
+use anyhow::anyhow;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -20,7 +21,7 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use self::sweep::Swept;
+use self::{network::Joined, sweep::Swept};
 use super::{
     RUNTIME_CHANGES,
     aims::{self, Ways, aims},
@@ -35,8 +36,8 @@ use crate::{
     },
     cli::RunArgs,
     config::model::Config,
-    datapath::{Constants, Counters, DatapathError, Flows, Object, Pins, Tables, object},
-    desired::{Change, Desired, RuntimeChanges},
+    datapath::{Counters, DatapathError, Flows, Object, PortsUsed, Tables},
+    desired::{Change, Desired},
     health::{Checker, HealthEvent, TargetId},
     net::{NetState, Watcher},
     plan::{self, Model, PlanError},
@@ -61,6 +62,8 @@ pub(super) struct Manager {
     clock: Object,
     flows: Arc<Flows>,
     sweep: Option<JoinHandle<Swept>>,
+    ports_used: PortsUsed,
+    joined: Joined,
     health_events: mpsc::Receiver<HealthEvent>,
     net_changes: watch::Receiver<Arc<NetState>>,
 }
@@ -75,108 +78,6 @@ enum ReconcileError {
 }
 
 impl Manager {
-    /// Takes over what a daemon before left, or begins anew, and attaches. A beginning
-    /// that fails leaves nothing behind.
-    pub(super) async fn start(args: &RunArgs, config: Config) -> anyhow::Result<Self> {
-        let (watcher, net_changes) = Watcher::start().await?;
-        Ports::check(&config.node.interfaces, &net_changes.borrow())?;
-        let is_new = !args.pin_dir.exists();
-        let started = Self::take_over(args, config, watcher, net_changes).await;
-        if started.is_err() && is_new {
-            Pins::remove(&args.pin_dir)?;
-        }
-        started
-    }
-
-    async fn take_over(
-        args: &RunArgs,
-        config: Config,
-        watcher: Watcher,
-        net_changes: watch::Receiver<Arc<NetState>>,
-    ) -> anyhow::Result<Self> {
-        let pins = Pins::create(&args.pin_dir)?;
-        let max_flows = config.node.max_flows;
-        let identity = match pins.identity()? {
-            Some(identity) => {
-                Pins::check_size(&identity, max_flows)?;
-                identity
-            }
-            None => object::new_identity(max_flows).context("making the flow table's keys")?,
-        };
-        let net = Arc::clone(&net_changes.borrow());
-        let constants = Constants {
-            identity,
-            ifindex: 0,
-            mac: [0; 6],
-            sample: 0,
-        };
-        let mut clock = Object::load(object::OBJECT, &constants, Some(&pins.maps()))?;
-        clock.tick()?;
-        let mut tables = Tables::open(&mut clock)?;
-        tables.identity.store(0, &identity);
-        let counters = Counters::open(&mut clock);
-        let timeouts = Timeouts::from_bits(identity.timeouts);
-        let flows = Arc::new(Flows::new(clock.shared("FLOWS")?, timeouts));
-        let model = tables.recover();
-        if !model.backends.is_empty() {
-            info!(
-                backends = model.backends.len(),
-                "taking over what is loaded"
-            );
-        }
-        let mut ports = Ports::new(pins, identity, args.sample.map_or(0, |n| n.get()));
-        ports
-            .set(&config.node.interfaces, &net, &mut tables)
-            .await?;
-
-        let kept = args.run_dir.join(RUNTIME_CHANGES);
-        let kept = RuntimeChanges::load(&kept).with_context(|| {
-            format!(
-                "reading {}; remove it to forget its changes",
-                kept.display()
-            )
-        })?;
-        let (desired, warnings) = Desired::restore(config, &kept);
-        for warning in warnings {
-            warn!("{warning}");
-        }
-        let (events, health_events) = mpsc::channel(1024);
-        let mut manager = Manager {
-            args: args.clone(),
-            started: SystemTime::now(),
-            desired,
-            health: HashMap::new(),
-            net,
-            ways: Ways::new(),
-            ports,
-            tables,
-            counters,
-            model,
-            checker: Checker::new(events),
-            watcher,
-            clock,
-            flows,
-            sweep: None,
-            health_events,
-            net_changes,
-        };
-        manager.warn_of_forwarding();
-        manager.watch_health().await;
-        manager.reconcile()?;
-        Ok(manager)
-    }
-
-    /// `nat` leaves answers to the kernel whose next hop isn't known yet.
-    fn warn_of_forwarding(&self) {
-        let switch = "/proc/sys/net/ipv4/ip_forward";
-        let is_off = std::fs::read_to_string(switch).is_ok_and(|text| text.trim() == "0");
-        if is_off && aims::has_nat(self.desired.config()) {
-            warn!(
-                "net.ipv4.ip_forward is 0: in mode nat the first answers to a client whose next hop isn't known yet are lost; `sysctl -w net.ipv4.ip_forward=1`"
-            );
-        }
-    }
-
     /// Serves until something breaks that can't be mended.
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> anyhow::Result<()> {
         let mut sweeps = tokio::time::interval(SWEEP);
@@ -227,6 +128,7 @@ impl Manager {
             net: &self.net,
             ports: &self.ports,
             counters: &self.counters,
+            ports_used: self.ports_used,
         }
     }
 
@@ -237,6 +139,7 @@ impl Manager {
             started: unix_seconds(self.started),
             interfaces: self.scene().interfaces(),
             services: self.scene().services()?,
+            full_nat: self.scene().full_nat(),
         })
     }
 
@@ -246,7 +149,12 @@ impl Manager {
 
     async fn change(&mut self, change: Change) -> Result<ChangeReply, ControlError> {
         let before = self.desired.clone();
+        let adds = matches!(change, Change::AddBackend { .. });
         let applied = self.desired.apply(change)?;
+        if adds && let Err(error) = aims::check_families(self.desired.config(), &self.net) {
+            self.desired = before;
+            return Err(refused(error));
+        }
         if applied.changed
             && let Err(error) = self.adopt().await
         {
@@ -260,21 +168,8 @@ impl Manager {
     }
 
     async fn reload(&mut self) -> Result<ReloadReply, ControlError> {
-        let refused = |error: String| ControlError {
-            kind: ErrorKind::Refused,
-            error: ApiError {
-                error,
-                hint: "nothing was changed".into(),
-            },
-        };
         let config = Config::load(&self.args.config).map_err(|e| refused(e.to_string()))?;
-        let asked = config.node.max_flows;
-        if asked != self.desired.config().node.max_flows {
-            return Err(refused(format!(
-                "max_flows can't change from {} to {asked} while the flow table is in use: `flowgate unload` and start again",
-                self.desired.config().node.max_flows
-            )));
-        }
+        self.check_reload(&config).map_err(refused)?;
         self.ports
             .set(&config.node.interfaces, &self.net, &mut self.tables)
             .await
@@ -287,6 +182,7 @@ impl Manager {
             self.reconcile_and_log();
             return Err(error);
         }
+        self.warn_of_forwarding();
         Ok(ReloadReply {
             changed: before.config() != self.desired.config(),
             message: format!("{} was read again", self.args.config.display()),
@@ -309,14 +205,6 @@ impl Manager {
                     hint: "nothing was changed".into(),
                 },
             })
-    }
-
-    async fn take_net(&mut self) {
-        self.net = Arc::clone(&self.net_changes.borrow_and_update());
-        if let Err(error) = self.ports.follow(&self.net, &mut self.tables).await {
-            error!("{error}");
-        }
-        self.want();
     }
 
     fn reconcile_and_log(&mut self) {
@@ -362,6 +250,16 @@ impl Manager {
         }
         self.model = plan.model;
         Ok(())
+    }
+}
+
+fn refused(error: String) -> ControlError {
+    ControlError {
+        kind: ErrorKind::Refused,
+        error: ApiError {
+            error,
+            hint: "nothing was changed".into(),
+        },
     }
 }
 

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::{aims::Port, samples};
 use crate::{
     api::types::XdpMode,
-    datapath::{Attachment, Constants, DatapathError, Object, Pins, Tables, attach, object},
+    datapath::{Attachment, Constants, DatapathError, Object, Pins, Place, Tables, attach, object},
     net::{self, Mac, NetState},
 };
 
@@ -103,8 +103,8 @@ impl Ports {
         Ok(())
     }
 
-    /// Attaches again where an interface has come back or has another MAC. True when
-    /// any port is another now.
+    /// Attaches again where an interface has come back or has another MAC, which is a
+    /// constant of its program. True when any port is another now.
     ///
     /// # Errors
     ///
@@ -133,25 +133,16 @@ impl Ports {
             attached.port.egress = place(tables, ifindex)?;
             let constants = Constants {
                 identity: self.identity,
-                ifindex,
+                egress: attached.port.egress.into(),
                 mac,
                 sample: self.sample,
             };
-            let how = load(&name, &constants, &self.pins.maps(), &self.pins.link(&name))?;
+            let (maps, link) = (self.pins.maps(), self.pins.link(&name));
+            let how = load(&name, ifindex, &constants, &maps, &link)?;
             attached.port.ifindex = ifindex;
             attached.mac = mac;
-            attached.mode = match how {
-                Attachment::Native => Some(XdpMode::Native),
-                Attachment::Generic => Some(XdpMode::Generic),
-                Attachment::Replaced => net::xdp_mode(ifindex).await,
-            };
-            match attached.mode {
-                Some(XdpMode::Generic) => warn!(
-                    interface = name,
-                    "attached in generic mode, which is several times slower: the driver has no native XDP, or needs other settings for it"
-                ),
-                _ => info!(interface = name, how = ?how, "attached"),
-            }
+            attached.mode = mode(how, ifindex).await;
+            tell(&name, how, attached.mode);
             changed = true;
         }
         Ok(changed)
@@ -159,24 +150,55 @@ impl Ports {
 }
 
 /// The interface's place in the device map: the one that it has, or a free one.
-fn place(tables: &mut Tables, ifindex: u32) -> Result<u32, DatapathError> {
+fn place(tables: &mut Tables, ifindex: u32) -> Result<u16, DatapathError> {
     let devices = tables.devices();
     if let Some(slot) = devices.iter().position(|&device| device == ifindex) {
-        return Ok(slot as u32);
+        return Ok(slot as u16);
     }
-    let slot = devices.iter().position(|&device| device == 0).unwrap_or(0) as u32;
-    tables.put_device(slot, ifindex)?;
+    let slot = devices.iter().position(|&device| device == 0).unwrap_or(0) as u16;
+    tables.put_device(slot.into(), ifindex)?;
     Ok(slot)
+}
+
+async fn mode(how: Attachment, ifindex: u32) -> Option<XdpMode> {
+    let native = match how.is_multi_buffer {
+        true => XdpMode::NativeMultiBuffer,
+        false => XdpMode::Native,
+    };
+    match how.place {
+        Place::Native => Some(native),
+        Place::Generic => Some(XdpMode::Generic),
+        Place::Replaced => match net::xdp_mode(ifindex).await {
+            Some(XdpMode::Native) => Some(native),
+            other => other,
+        },
+    }
+}
+
+fn tell(interface: &str, how: Attachment, mode: Option<XdpMode>) {
+    match mode {
+        Some(XdpMode::Generic) => warn!(
+            interface,
+            "attached in generic mode, which is several times slower: the driver has no native XDP, or needs other settings for it"
+        ),
+        Some(XdpMode::NativeMultiBuffer) => info!(
+            interface,
+            how = ?how.place,
+            "attached in native mode, for frames in several buffers: the driver takes no other program with this MTU"
+        ),
+        _ => info!(interface, how = ?how.place, "attached in native mode"),
+    }
 }
 
 fn load(
     name: &str,
+    ifindex: u32,
     constants: &Constants,
     maps: &Path,
     link: &Path,
 ) -> Result<Attachment, DatapathError> {
     let mut object = Object::load(object::OBJECT, constants, Some(maps))?;
-    let how = attach::attach(object.program("flowgate")?, name, constants.ifindex, link)?;
+    let how = attach::attach(&mut object, name, ifindex, link)?;
     if constants.sample > 0 {
         samples::follow(name.to_owned(), object);
     }

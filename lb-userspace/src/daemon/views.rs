@@ -1,8 +1,8 @@
 //! What the API shows, made of what the manager knows.
 
-use std::{collections::HashMap, net::SocketAddrV4, time::SystemTime};
+use std::{collections::HashMap, time::SystemTime};
 
-use lb_common::abi::BackendState;
+use lb_common::{abi::BackendState, flow::BUCKET_SLOTS};
 
 use super::{
     aims::{self, Ways},
@@ -11,10 +11,10 @@ use super::{
 use crate::{
     api::types::{
         BackendStats, BackendView, Counters as Counted, DataState, HealthState, HealthView,
-        InterfaceView, LinkView, ServiceStats, ServiceView, Stats,
+        InterfaceView, LinkView, PoolView, PortsView, ServiceStats, ServiceView, Stats,
     },
     config::model::{Backend, Config, Service},
-    datapath::{Counters, DatapathError},
+    datapath::{Counters, DatapathError, PortsUsed},
     health::{Health, TargetId},
     net::NetState,
     plan::Model,
@@ -37,6 +37,7 @@ pub(super) struct Scene<'a> {
     pub(super) net: &'a NetState,
     pub(super) ports: &'a Ports,
     pub(super) counters: &'a Counters,
+    pub(super) ports_used: PortsUsed,
 }
 
 impl Scene<'_> {
@@ -61,6 +62,19 @@ impl Scene<'_> {
             .iter()
             .map(|service| self.service(service))
             .collect()
+    }
+
+    /// The source ports of `full-nat`; `None` without a pool.
+    pub(super) fn full_nat(&self) -> Option<PoolView> {
+        let (pool, _) = aims::pool(self.config);
+        let view = |used: u64, addresses: u16| PortsView {
+            used,
+            all: u64::from(addresses) * u64::from(pool.buckets) * BUCKET_SLOTS as u64,
+        };
+        (pool.size() > 0).then(|| PoolView {
+            ipv4: view(self.ports_used.v4, pool.v4),
+            ipv6: view(self.ports_used.v6, pool.v6),
+        })
     }
 
     pub(super) fn stats(&self) -> Result<Stats, DatapathError> {
@@ -161,18 +175,19 @@ impl Scene<'_> {
 
     fn link(&self, id: &TargetId) -> LinkView {
         match self.ways.get(id) {
-            Some(Ok(hop)) => LinkView::Resolved {
-                mac: hop
+            Some(Ok(found)) => LinkView::Resolved {
+                mac: found
+                    .hop
                     .destination_mac
                     .map(|byte| format!("{byte:02x}"))
                     .join(":"),
                 interface: self
                     .net
-                    .link(hop.ifindex)
+                    .link(found.hop.ifindex)
                     .map_or_else(String::new, |l| l.name.clone()),
             },
-            Some(Err(reason)) => LinkView::Unresolved {
-                reason: reason.clone(),
+            Some(Err(no)) => LinkView::Unresolved {
+                reason: no.reason.clone(),
             },
             None => LinkView::Unresolved {
                 reason: "not looked for yet".into(),
@@ -195,13 +210,7 @@ impl Scene<'_> {
     }
 
     fn number(&self, service: &Service, backend: &Backend) -> Option<u16> {
-        let std::net::IpAddr::V4(address) = backend.address else {
-            return None;
-        };
-        let id = (
-            aims::key(service)?,
-            SocketAddrV4::new(address, backend.port),
-        );
+        let id = aims::number_id(service, backend);
         self.model.backends.get(&id).copied()
     }
 }

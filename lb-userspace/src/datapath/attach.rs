@@ -6,14 +6,28 @@ use std::{fs, io, path::Path};
 use aya::programs::{
     Xdp, XdpMode,
     links::{FdLink, PinnedLink},
-    xdp::XdpLink,
+    xdp::{XdpLink, XdpLinkId},
 };
+use rustix::io::Errno;
+use tracing::debug;
 
-use super::{DatapathError, chain, kernel_error};
+use super::{
+    DatapathError, Object, chain, kernel_error,
+    object::{PROGRAM, PROGRAM_FRAGS},
+};
 
 /// How a program is attached to an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attachment {
+pub struct Attachment {
+    /// Where.
+    pub place: Place,
+    /// Whether it is the program that takes frames in several buffers.
+    pub is_multi_buffer: bool,
+}
+
+/// Where a program is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
     /// In the driver, before the kernel makes anything of a packet.
     Native,
     /// Behind the driver, after the kernel has allocated a buffer: slower.
@@ -22,22 +36,26 @@ pub enum Attachment {
     Replaced,
 }
 
-/// Attaches a loaded program to an interface, or puts it in the place of the one whose
-/// link is pinned at `pin`.
+/// Attaches the object's program to an interface, or puts it in the place of the one
+/// whose link is pinned at `pin`. Where the driver refuses it, mostly for a large MTU,
+/// the one for several buffers comes in its stead.
 ///
 /// # Errors
 ///
 /// [`DatapathError::Busy`] when the interface runs somebody else's program,
 /// [`DatapathError::NotPermitted`], [`DatapathError::Kernel`] or [`DatapathError::Pin`].
 pub fn attach(
-    program: &mut Xdp,
+    object: &mut Object,
     name: &str,
     ifindex: u32,
     pin: &Path,
 ) -> Result<Attachment, DatapathError> {
     if pin.exists() {
-        if replace(program, pin)? {
-            return Ok(Attachment::Replaced);
+        if let Some(is_multi_buffer) = replace(object, pin)? {
+            return Ok(Attachment {
+                place: Place::Replaced,
+                is_multi_buffer,
+            });
         }
         // The interface that it was for has gone.
         fs::remove_file(pin).map_err(|source| DatapathError::Pin {
@@ -46,16 +64,36 @@ pub fn attach(
             source,
         })?;
     }
-    let (link, attachment) = match program.attach_to_if_index(ifindex, XdpMode::Driver) {
-        Ok(link) => (link, Attachment::Native),
-        Err(error) if is_errno(&error, rustix::io::Errno::OPNOTSUPP) => {
-            let link = program
-                .attach_to_if_index(ifindex, XdpMode::Skb)
-                .map_err(|e| refused(name, &e))?;
-            (link, Attachment::Generic)
+    let tries = [
+        (PROGRAM, XdpMode::Driver),
+        (PROGRAM_FRAGS, XdpMode::Driver),
+        (PROGRAM, XdpMode::Skb),
+    ];
+    let last = tries.len() - 1;
+    for (turn, (program, mode)) in tries.into_iter().enumerate() {
+        let attached = object.program(program)?.attach_to_if_index(ifindex, mode);
+        match attached {
+            Ok(link) => {
+                keep(object.program(program)?, link, name, pin)?;
+                return Ok(Attachment {
+                    place: match mode {
+                        XdpMode::Skb => Place::Generic,
+                        _ => Place::Native,
+                    },
+                    is_multi_buffer: program == PROGRAM_FRAGS,
+                });
+            }
+            Err(error) if turn < last && is_drivers(&error) => {
+                debug!(interface = name, program, "not taken: {}", chain(&error));
+            }
+            Err(error) => return Err(refused(name, &error)),
         }
-        Err(error) => return Err(refused(name, &error)),
-    };
+    }
+    unreachable!("the last try returns")
+}
+
+/// Pins the link of a program that has just been attached.
+fn keep(program: &mut Xdp, link: XdpLinkId, name: &str, pin: &Path) -> Result<(), DatapathError> {
     let link = program
         .take_link(link)
         .map_err(|e| kernel_error("keeping the XDP link", &e))?;
@@ -64,7 +102,7 @@ pub fn attach(
         .map_err(|e| kernel_error(format!("attaching to {name} by an XDP link"), &e))?;
     link.pin(pin)
         .map_err(|e| kernel_error(format!("pinning the link of {name}"), &e))?;
-    Ok(attachment)
+    Ok(())
 }
 
 /// Detaches from an interface.
@@ -80,27 +118,43 @@ pub fn detach(pin: &Path) -> Result<(), DatapathError> {
     })
 }
 
-/// False when the link's interface has gone.
-fn replace(program: &mut Xdp, pin: &Path) -> Result<bool, DatapathError> {
+/// Whether it is now the program for several buffers; `None` when the link's interface
+/// has gone.
+fn replace(object: &mut Object, pin: &Path) -> Result<Option<bool>, DatapathError> {
     let failed = |e: &(dyn std::error::Error + 'static)| {
         kernel_error(format!("replacing the program of {}", pin.display()), e)
     };
-    let link = PinnedLink::from_pin(pin).map_err(|e| failed(&e))?;
-    let link = XdpLink::try_from(FdLink::from(link)).map_err(|e| failed(&e))?;
-    match program.attach_to_link(link) {
-        Ok(id) => {
-            // The pin holds the link; ours may go.
-            let link = program.take_link(id).map_err(|e| failed(&e))?;
-            drop(link);
-            Ok(true)
+    for (name, is_multi_buffer) in [(PROGRAM, false), (PROGRAM_FRAGS, true)] {
+        let program = object.program(name)?;
+        let link = PinnedLink::from_pin(pin).map_err(|e| failed(&e))?;
+        let link = XdpLink::try_from(FdLink::from(link)).map_err(|e| failed(&e))?;
+        match program.attach_to_link(link) {
+            Ok(id) => {
+                // The pin holds the link; ours may go.
+                let link = program.take_link(id).map_err(|e| failed(&e))?;
+                drop(link);
+                return Ok(Some(is_multi_buffer));
+            }
+            Err(error) if is_errno(&error, Errno::NOLINK) => return Ok(None),
+            Err(error) if !is_multi_buffer && is_drivers(&error) => {
+                debug!(pin = %pin.display(), name, "not taken: {}", chain(&error));
+            }
+            Err(error) => return Err(failed(&error)),
         }
-        Err(error) if is_errno(&error, rustix::io::Errno::NOLINK) => Ok(false),
-        Err(error) => Err(failed(&error)),
     }
+    unreachable!("the last try returns")
+}
+
+/// Whether it is the driver that doesn't take the program, so that it may take another,
+/// or one elsewhere: for want of XDP, or for the MTU.
+fn is_drivers(error: &(dyn std::error::Error + 'static)) -> bool {
+    [Errno::OPNOTSUPP, Errno::RANGE, Errno::INVAL]
+        .into_iter()
+        .any(|errno| is_errno(error, errno))
 }
 
 fn refused(name: &str, error: &(dyn std::error::Error + 'static)) -> DatapathError {
-    if is_errno(error, rustix::io::Errno::BUSY) || is_errno(error, rustix::io::Errno::EXIST) {
+    if is_errno(error, Errno::BUSY) || is_errno(error, Errno::EXIST) {
         return DatapathError::Busy {
             name: name.into(),
             detail: chain(error),
@@ -109,7 +163,7 @@ fn refused(name: &str, error: &(dyn std::error::Error + 'static)) -> DatapathErr
     kernel_error(format!("attaching to {name}"), error)
 }
 
-fn is_errno(error: &(dyn std::error::Error + 'static), errno: rustix::io::Errno) -> bool {
+fn is_errno(error: &(dyn std::error::Error + 'static), errno: Errno) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {

@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_common::{abi::Endpoint, hash, limits};
+use lb_common::{
+    abi::{Address, Endpoint},
+    hash, limits,
+};
 
 use super::memory::Shared;
 
@@ -38,7 +41,7 @@ pub struct Endpoints {
     left: VecDeque<(u32, Instant)>,
 }
 
-type Key = (u32, u32);
+type Key = (Address, u32);
 
 impl Endpoints {
     /// Takes over a table with whatever it holds.
@@ -77,12 +80,13 @@ impl Endpoints {
 
     /// The endpoint with this address and selector.
     #[must_use]
-    pub fn get(&self, address: u32, selector: u32) -> Option<Endpoint> {
+    pub fn get(&self, address: Address, selector: u32) -> Option<Endpoint> {
         let endpoint = self.slots.load(self.slot_of((address, selector)));
         (key(&endpoint) == (address, selector)).then_some(endpoint)
     }
 
-    /// Puts an endpoint into the table, or another record in its place.
+    /// Puts an endpoint into the table, or another record in its place: that word by
+    /// word, in their order.
     ///
     /// # Errors
     ///
@@ -105,7 +109,7 @@ impl Endpoints {
     }
 
     /// Takes an endpoint out of the table. Packets for it find nothing from then on.
-    pub fn remove(&mut self, address: u32, selector: u32) {
+    pub fn remove(&mut self, address: Address, selector: u32) {
         let key = (address, selector);
         if self.get(address, selector).is_none() {
             return;
@@ -179,6 +183,9 @@ impl Endpoints {
         let blank = Endpoint {
             selector: 0,
             index: 0,
+            keeping: 0,
+            tcp_ranges: 0,
+            udp_ranges: 0,
             ..*endpoint
         };
         self.slots.store(slot, &blank);
@@ -218,7 +225,7 @@ impl Endpoints {
 const SELECTOR_WORD: usize = std::mem::offset_of!(Endpoint, selector) / 8;
 
 fn key(endpoint: &Endpoint) -> Key {
-    (endpoint.address[0], endpoint.selector)
+    (endpoint.address, endpoint.selector)
 }
 
 fn hash_of(key: Key) -> u64 {
@@ -232,7 +239,10 @@ fn group(key: Key) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lb_common::{abi::ipv4, hash::Seed};
+    use lb_common::{
+        abi::{Family, ipv4, ipv6},
+        hash::Seed,
+    };
 
     fn table() -> Endpoints {
         Endpoints::open(
@@ -244,13 +254,16 @@ mod tests {
 
     fn server(n: u32) -> Endpoint {
         let [_, a, b, c] = n.to_be_bytes();
-        Endpoint::server(
-            ipv4([10, a, b, c]),
-            80,
-            6,
-            (n % 60_000) as u16,
-            Seed([1, 2]),
-        )
+        let (family, address) = match n % 2 {
+            0 => (Family::V4, ipv4([10, a, b, c])),
+            _ => {
+                let mut octets = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c];
+                octets[6] = c;
+                (Family::V6, ipv6(octets))
+            }
+        };
+        let seed = Seed([1, 2]);
+        Endpoint::server(family, address, 80, 6, (n % 60_000) as u16, seed)
     }
 
     /// Puts an endpoint, after the grace if slots that were left fill the table.
@@ -270,7 +283,7 @@ mod tests {
         }
         for n in 0..limits::MAX_BACKENDS + limits::MAX_SERVICES {
             let want = server(n);
-            assert_eq!(table.get(want.address[0], want.selector), Some(want));
+            assert_eq!(table.get(want.address, want.selector), Some(want));
         }
     }
 
@@ -283,14 +296,14 @@ mod tests {
         }
         for n in 0..10_000 {
             let gone = server(n * 4);
-            table.remove(gone.address[0], gone.selector);
+            table.remove(gone.address, gone.selector);
         }
         let Endpoints { slots, pilots, .. } = table;
         let again = Endpoints::open(slots, pilots, now);
         assert_eq!(again.iter().count(), 30_000);
         for n in 0..40_000 {
             let want = server(n);
-            let there = again.get(want.address[0], want.selector).is_some();
+            let there = again.get(want.address, want.selector).is_some();
             assert_eq!(there, n % 4 != 0, "{n}");
         }
     }
@@ -305,7 +318,7 @@ mod tests {
             }
             for n in 0..60_000 {
                 let gone = server(round * 60_000 + n);
-                table.remove(gone.address[0], gone.selector);
+                table.remove(gone.address, gone.selector);
             }
             now += GRACE;
         }
@@ -318,10 +331,8 @@ mod tests {
         let mut table = table();
         let now = Instant::now();
         table.put(&server(1), now).unwrap();
-        let other = Endpoint {
-            number: 7,
-            ..server(1)
-        };
+        let mut other = server(1);
+        other.detail[1] = 7;
         table.put(&other, now).unwrap();
         assert_eq!(table.iter().collect::<Vec<_>>(), [other]);
     }

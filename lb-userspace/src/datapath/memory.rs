@@ -121,20 +121,39 @@ impl<T: Record> Shared<T> {
     ///
     /// When `index` is not below [`Shared::length`].
     pub fn store(&self, index: u32, record: &T) {
-        for (i, word) in self.record(index).iter().enumerate() {
-            // SAFETY: T is a whole number of words without padding (Record), and i is
-            // below that number.
-            let value = unsafe {
-                std::ptr::from_ref(record)
-                    .cast::<u64>()
-                    .add(i)
-                    .read_unaligned()
-            };
+        for (word, value) in self.record(index).iter().zip(words_of(record)) {
             if word.load(Ordering::Relaxed) != value {
                 word.store(value, Ordering::Release);
             }
         }
     }
+
+    /// Whether the record at `index` is this one.
+    ///
+    /// # Panics
+    ///
+    /// When `index` is not below [`Shared::length`].
+    #[must_use]
+    pub fn is(&self, index: u32, record: &T) -> bool {
+        let there = self.record(index).iter();
+        there
+            .map(|word| word.load(Ordering::Acquire))
+            .eq(words_of(record))
+    }
+}
+
+/// The words of a record, in their order.
+pub(super) fn words_of<T: Record>(record: &T) -> impl Iterator<Item = u64> {
+    (0..size_of::<T>() / 8).map(|i| {
+        // SAFETY: T is a whole number of words without padding (Record), and i is below
+        // that number.
+        unsafe {
+            std::ptr::from_ref(record)
+                .cast::<u64>()
+                .add(i)
+                .read_unaligned()
+        }
+    })
 }
 
 #[cfg(test)]

@@ -9,11 +9,12 @@ pub mod memory;
 pub mod object;
 pub mod pins;
 mod recover;
+mod routes;
 pub mod tables;
 
-pub use attach::Attachment;
+pub use attach::{Attachment, Place};
 pub use counters::Counters;
-pub use flows::Flows;
+pub use flows::{Flows, PortsUsed, Swept};
 pub use object::{Constants, Object};
 pub use pins::Pins;
 pub use tables::{Tables, WriteError};
@@ -63,6 +64,21 @@ pub enum DatapathError {
         found: u64,
         /// Flows that the configuration asks for.
         asked: u64,
+    },
+    /// The pinned flow table counts by other timeouts than the configuration gives.
+    #[error(
+        "the timeouts are not those that the flow table in use was made with; they can't change in use: set [timeouts] back, or run `flowgate unload` first (which stops forwarding and forgets all flows)"
+    )]
+    OtherTimeouts,
+    /// The pinned source ports are of another pool than the configuration's.
+    #[error(
+        "the full-nat pool in use is {found} and the configuration asks for {asked}; a pool can't change in use: set [full_nat] back, or run `flowgate unload` first (which stops forwarding and forgets all flows)"
+    )]
+    OtherPool {
+        /// The pinned pool.
+        found: String,
+        /// The pool that the configuration asks for.
+        asked: String,
     },
     /// The interface isn't there.
     #[error("interface {name} does not exist; `ip link` lists those that do")]

@@ -9,30 +9,45 @@ use aya::{
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
-    abi::{Identity, Mac, Record},
-    flow::{BUCKET_SLOTS, Timeouts},
+    abi::{Identity, Mac, Pool, Record},
+    flow::BUCKET_SLOTS,
+    hash::{FLOW_KEYS, FlowKeys},
 };
 use rustix::time::ClockId;
 
 use super::{DatapathError, kernel_error, memory::Shared};
+use crate::config::model::{Clock, Timeouts};
 
-/// The embedded object: programs `flowgate` and `tick`.
+/// The embedded object: programs [`PROGRAM`], [`PROGRAM_FRAGS`] and `tick`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flowgate.o"));
 
+/// The data plane for frames that lie in one buffer.
+pub const PROGRAM: &str = "flowgate";
+/// The same for frames that may lie in several: for drivers that take no other program
+/// where the MTU is large.
+pub const PROGRAM_FRAGS: &str = "flowgate_frags";
+
 /// Every map that all interfaces share and that outlives the daemon.
-pub const SHARED_MAPS: [&str; 12] = [
+pub const SHARED_MAPS: [&str; 19] = [
     "FLOWS",
     "ENDPOINTS",
     "PILOTS",
     "BACKENDS",
+    "TUNNELS",
     "WHEELS",
     "ROUTES",
+    "ROUTES6",
     "NEIGHBOURS",
+    "NEIGHBOURS6",
     "DEVICES",
     "CURSORS",
     "BACKEND_COUNTERS",
     "VERDICTS",
     "IDENTITY",
+    "POOL",
+    "PORTS",
+    "FRAGMENTS",
+    "TOO_BIG",
 ];
 
 /// What is constant for one interface's program.
@@ -40,8 +55,8 @@ pub const SHARED_MAPS: [&str; 12] = [
 pub struct Constants {
     /// The flow table's make.
     pub identity: Identity,
-    /// The interface.
-    pub ifindex: u32,
+    /// The interface's place in the device map.
+    pub egress: u32,
     /// Its MAC address.
     pub mac: Mac,
     /// One packet in this many is logged; 0 for none.
@@ -70,16 +85,21 @@ impl Object {
         mac[..6].copy_from_slice(&constants.mac);
         let mac = u64::from_le_bytes(mac);
         let identity = &constants.identity;
+        let pool = identity.pool.bits();
+        let fold = FlowKeys(identity.flow_keys).fold_keys().0;
         let mut loader = EbpfLoader::new();
         loader
             .verifier_log_level(VerifierLogLevel::STATS)
             .override_global("FLOW_SHIFT", &identity.flow_shift, true)
             .override_global("FLOW_TIMEOUTS", &identity.timeouts, true)
             .override_global("TICK_SHIFT", &identity.tick_shift, true)
-            .override_global("IFINDEX", &constants.ifindex, true)
+            .override_global("EGRESS", &constants.egress, true)
             .override_global("MAC", &mac, true)
             .override_global("SAMPLE", &constants.sample, true)
-            .map_max_entries("FLOWS", buckets(identity));
+            .override_global("POOL_SHAPE", &pool, true)
+            .override_global("FOLD", &fold, true)
+            .map_max_entries("FLOWS", buckets(identity))
+            .map_max_entries("PORTS", identity.pool.size().max(1));
         if let Some(pins) = pins {
             for name in SHARED_MAPS {
                 loader.map_pin_path(name, pins.join(name));
@@ -173,78 +193,50 @@ pub fn flows(identity: &Identity) -> u64 {
     u64::from(buckets(identity)) * BUCKET_SLOTS as u64 / 2
 }
 
-/// How long flows are remembered without a packet. The coarse clock rounds each up to
-/// one or two of its ticks (27 to 41 s, by the kernel's timer frequency).
-const IDLE: [Duration; 4] = [
-    Duration::from_secs(60), // New: what conntrack gives a SYN that was answered
-    Duration::from_secs(7_500), // Established: just over TCP's keepalive of two hours
-    Duration::from_secs(60), // Closing
-    Duration::from_secs(120), // Assured: UDP, as conntrack's stream
-];
-
-/// A new identity: fresh keys, a table for `flows` flows, timeouts by this kernel's
-/// timer frequency.
+/// A new identity: fresh keys, a table for `flows` flows, `timeouts` by this
+/// kernel's timer frequency, no pool for `full-nat`.
 ///
 /// # Errors
 ///
 /// When the kernel gives no random numbers.
-pub fn new_identity(flows: u32) -> std::io::Result<Identity> {
-    let mut keys = [0u8; 80];
+pub fn new_identity(flows: u32, timeouts: &Timeouts) -> std::io::Result<Identity> {
+    let mut keys = [0u8; FLOW_KEYS * 8];
     let mut filled = 0;
     while filled < keys.len() {
         filled +=
             rustix::rand::getrandom(&mut keys[filled..], rustix::rand::GetRandomFlags::empty())?;
     }
-    let mut flow_keys = [0; 10];
+    let mut flow_keys = [0; FLOW_KEYS];
     for (key, bytes) in flow_keys.iter_mut().zip(keys.chunks_exact(8)) {
         *key = u64::from_ne_bytes(bytes.try_into().expect("chunks of 8"));
     }
-    // The coarse clock's resolution is one jiffy.
-    let jiffy = rustix::time::clock_getres(ClockId::MonotonicCoarse);
-    let (tick_shift, timeouts) = clock(jiffy.tv_nsec.max(1) as u64);
+    let clock = clock(timeouts);
     Ok(Identity {
         version: lb_common::abi::VERSION,
         flow_shift: 64 - lb_common::limits::flow_buckets(flows).ilog2(),
-        tick_shift,
-        timeouts: timeouts.bits(),
+        tick_shift: clock.tick_shift,
+        timeouts: clock.timeouts.bits(),
+        pool: Pool::default(),
         flow_keys,
     })
 }
 
-/// Ticks of about 32 s, so that 256 of them are more than two hours; and the timeouts
-/// in ticks.
-fn clock(jiffy_ns: u64) -> (u32, Timeouts) {
-    let tick_shift = (32_000_000_000 / jiffy_ns).next_power_of_two().ilog2();
-    let tick_ns = jiffy_ns << tick_shift;
-    let ticks = IDLE.map(|idle| {
-        let ticks = (idle.as_nanos() as u64).div_ceil(tick_ns);
-        // Room for the sweep to find an entry before its age wraps.
-        ticks.min(240) as u8
-    });
-    (tick_shift, Timeouts::new(ticks))
+/// The clock that counts `timeouts` on this kernel.
+pub(super) fn clock(timeouts: &Timeouts) -> Clock {
+    // The coarse clock's resolution is one jiffy.
+    let jiffy = rustix::time::clock_getres(ClockId::MonotonicCoarse);
+    timeouts.clock(Duration::from_nanos(jiffy.tv_nsec.unsigned_abs()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lb_common::flow::State;
-
-    #[test]
-    fn two_idle_hours_fit_under_every_timer_frequency() {
-        for hz in [100, 250, 300, 1_000] {
-            let (shift, timeouts) = clock(1_000_000_000 / hz);
-            let tick = (1u64 << shift) as f64 / hz as f64;
-            let idle = f64::from(timeouts.of(State::Established)) * tick;
-            assert!((30.0..70.0).contains(&tick), "{hz}: {tick}");
-            assert!(idle > 7_200.0 && idle < 200.0 * 60.0, "{hz}: {idle}");
-        }
-    }
 
     #[test]
     fn keys_are_fresh() {
         let (a, b) = (
-            new_identity(1_000_000).unwrap(),
-            new_identity(1_000_000).unwrap(),
+            new_identity(1_000_000, &Timeouts::default()).unwrap(),
+            new_identity(1_000_000, &Timeouts::default()).unwrap(),
         );
         assert_ne!(a.flow_keys, b.flow_keys);
         assert_eq!(flows(&a), 1 << 20);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use aya::maps::MapData;
-use lb_common::abi::{Identity, VERSION};
+use lb_common::abi::{Identity, Pool, VERSION};
 
 use super::{DatapathError, kernel_error, memory::Shared, object};
 
@@ -114,19 +114,30 @@ impl Pins {
         }
     }
 
-    /// Checks that a pinned table is of the size that is asked for.
+    /// Checks that pinned tables are such as `wanted` asks for, which is what a new start
+    /// would make; its keys don't count.
     ///
     /// # Errors
     ///
-    /// [`DatapathError::OtherSize`].
-    pub fn check_size(identity: &Identity, max_flows: u32) -> Result<(), DatapathError> {
-        if object::buckets(identity) == lb_common::limits::flow_buckets(max_flows) {
-            return Ok(());
+    /// [`DatapathError::OtherSize`], [`DatapathError::OtherTimeouts`] or
+    /// [`DatapathError::OtherPool`].
+    pub fn check(found: &Identity, wanted: &Identity) -> Result<(), DatapathError> {
+        if found.flow_shift != wanted.flow_shift {
+            return Err(DatapathError::OtherSize {
+                found: object::flows(found),
+                asked: object::flows(wanted),
+            });
         }
-        Err(DatapathError::OtherSize {
-            found: object::flows(identity),
-            asked: u64::from(max_flows),
-        })
+        if (found.tick_shift, found.timeouts) != (wanted.tick_shift, wanted.timeouts) {
+            return Err(DatapathError::OtherTimeouts);
+        }
+        if found.pool != wanted.pool {
+            return Err(DatapathError::OtherPool {
+                found: told(found.pool),
+                asked: told(wanted.pool),
+            });
+        }
+        Ok(())
     }
 
     /// Interfaces that have a pinned link, by name.
@@ -172,6 +183,17 @@ impl Pins {
     }
 }
 
+fn told(pool: Pool) -> String {
+    if pool.size() == 0 {
+        return "none".into();
+    }
+    let last = u32::from(pool.first_port) + u32::from(pool.buckets) * 8 - 1;
+    format!(
+        "{} IPv4 and {} IPv6 addresses with the ports {}-{last}",
+        pool.v4, pool.v6, pool.first_port
+    )
+}
+
 fn remove_children(directory: &Path) -> Result<(), DatapathError> {
     let entries = fs::read_dir(directory).map_err(|e| pin("reading", directory, e))?;
     for entry in entries {
@@ -191,5 +213,40 @@ fn pin(what: &'static str, path: &Path, source: io::Error) -> DatapathError {
         what,
         path: path.to_path_buf(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::model::Timeouts;
+    use std::time::Duration;
+
+    #[test]
+    fn tables_in_use_are_not_made_anew() {
+        let timeouts = Timeouts::default();
+        let made = |flows, timeouts: &Timeouts| {
+            object::new_identity(flows, timeouts).expect("random numbers")
+        };
+        let found = made(100_000, &timeouts);
+        assert!(Pins::check(&found, &made(100_000, &timeouts)).is_ok());
+        let text = |wanted: &Identity| Pins::check(&found, wanted).unwrap_err().to_string();
+        assert!(text(&made(1_000_000, &timeouts)).contains("set max_flows back"));
+        let shorter = Timeouts {
+            udp: Duration::from_secs(1),
+            ..timeouts
+        };
+        assert!(text(&made(100_000, &shorter)).contains("set [timeouts] back"));
+        let pool = Pool {
+            first_port: 1_024,
+            buckets: 8,
+            v4: 1,
+            v6: 0,
+        };
+        let text = text(&Identity {
+            pool,
+            ..made(100_000, &timeouts)
+        });
+        assert!(text.contains("in use is none and the configuration asks for 1 IPv4 and 0 IPv6 addresses with the ports 1024-1087"), "{text}");
     }
 }

@@ -1,16 +1,13 @@
 //! What a daemon that was here before has left in the maps.
 
-use std::net::Ipv4Addr;
-
 use lb_common::{
-    abi::{Kind, Route},
+    abi::{Endpoint, Forward, Kind, Route, family_of},
     hash::FlowKeys,
     limits,
-    wheel::Index,
 };
 
 use super::Tables;
-use crate::plan::{Model, Placed, ServiceKey};
+use crate::plan::{self, Model, Placed, ServiceKey};
 
 impl Tables {
     /// Reads what the maps hold.
@@ -18,47 +15,52 @@ impl Tables {
     pub fn recover(&self) -> Model {
         let mut model = Model::default();
         model.flow_keys = FlowKeys(self.identity.load(0).flow_keys);
+        for endpoint in self.endpoints.iter() {
+            self.recover_endpoint(&endpoint, &mut model);
+        }
         for number in 1..=limits::MAX_BACKENDS as u16 {
             let record = self.backends.load(u32::from(number));
             if record.protocol != 0 {
-                model.found_backend(number, record);
+                let forward = Forward::from_byte(record.forward);
+                let tunnel = forward
+                    .filter(|forward| forward.overhead() > 0)
+                    .map(|_| self.tunnels.load(u32::from(number)));
+                model.found_backend(number, record, tunnel);
             }
         }
-        for endpoint in self.endpoints.iter() {
-            let (port, protocol) = (endpoint.selector as u16, (endpoint.selector >> 16) as u8);
-            let address = endpoint.address[0];
-            match endpoint.selector >> 24 {
-                kind if kind == Kind::Service as u32 => {
-                    let Some(key) = ServiceKey::from_words(address, port, protocol) else {
-                        continue;
-                    };
-                    let index = match endpoint.index {
-                        0 => Index::Counter,
-                        _ => Index::Hash,
-                    };
-                    let wheel = endpoint.wheel;
-                    let entries = self.wheel(wheel.chunk, wheel.length);
-                    model.chunks.occupy(wheel);
-                    let placed = Placed::found(endpoint.number, index, wheel, entries);
-                    model.services.insert(key, placed);
-                }
-                kind if kind == Kind::Vip as u32 => {
-                    model.vips.insert(Ipv4Addr::from(address.to_ne_bytes()));
-                }
-                kind if kind == Kind::Server as u32 => {
-                    model
-                        .servers
-                        .insert((address, endpoint.selector), endpoint.number as u16);
-                }
-                _ => {}
-            }
-        }
-        model.routes = self
-            .routes()
-            .into_iter()
-            .take_while(|r| r.kind != Route::END)
-            .collect();
+        let (routes, routes6) = (self.routes(), self.routes6());
+        let in_use = routes.into_iter().take_while(|r| r.kind != Route::END);
+        model.routes = in_use.collect();
+        let in_use = routes6.into_iter().take_while(|r| r.kind != Route::END);
+        model.routes6 = in_use.collect();
         model.neighbours = self.neighbours().into_iter().collect();
         model
+    }
+
+    fn recover_endpoint(&self, endpoint: &Endpoint, model: &mut Model) {
+        let Endpoint {
+            address, selector, ..
+        } = *endpoint;
+        let family = family_of(selector);
+        let (port, protocol) = (selector as u16, (selector >> 16) as u8);
+        match selector >> 24 & 0x7f {
+            kind if kind == Kind::Service as u32 => {
+                let Some(key) = ServiceKey::from_words(family, address, port, protocol) else {
+                    return;
+                };
+                let wheel = endpoint.wheel();
+                let entries = self.wheel(wheel.chunk, wheel.length);
+                model.chunks.occupy(wheel);
+                model.services.insert(key, Placed::found(endpoint, entries));
+            }
+            kind if kind == Kind::Vip as u32 => {
+                model.vips.insert(plan::ip(family, address), *endpoint);
+            }
+            kind if kind == Kind::Server as u32 => {
+                let first = endpoint.number() as u16;
+                model.servers.insert((address, selector), first);
+            }
+            _ => {}
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! The maps that say what goes where.
 
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
 use aya::maps::{
-    HashMap, MapData, PerCpuArray, PerCpuValues,
+    Array, HashMap, MapData, PerCpuArray, PerCpuValues,
     xdp::{DevMap, XdpMapError},
 };
 use lb_common::{
-    abi::{Backend, Cursor, Endpoint, Hop, Identity, Record, Route, WHEEL_CHUNK, WheelChunk},
+    abi::{
+        Address, Backend, Cursor, Endpoint, Family, Hop, Identity, Record, Route, Route6, Tunnel,
+        WHEEL_CHUNK, WheelChunk,
+    },
     limits,
 };
 
@@ -16,8 +19,9 @@ use super::{
     endpoints::{Endpoints, Full, GRACE},
     kernel_error,
     memory::Shared,
+    routes,
 };
-use crate::plan::Write;
+use crate::plan::{self, Write};
 
 /// The maps, opened for writing.
 pub struct Tables {
@@ -25,11 +29,16 @@ pub struct Tables {
     pub endpoints: Endpoints,
     /// Backends by number.
     pub backends: Shared<Backend>,
+    /// What the outer headers of backends' packets say, by number.
+    pub tunnels: Shared<Tunnel>,
     /// What the flow table was made with.
     pub identity: Shared<Identity>,
     wheels: Shared<WheelChunk>,
     routes: Shared<Route>,
+    routes6: Shared<Route6>,
     neighbours: HashMap<MapData, u32, Plain<Hop>>,
+    neighbours6: HashMap<MapData, Address, Plain<Hop>>,
+    pool: Array<MapData, Address>,
     cursors: PerCpuArray<MapData, Plain<Cursor>>,
     devices: DevMap<MapData>,
 }
@@ -69,15 +78,21 @@ impl Tables {
         let mut take = |name| object.ebpf.take_map(name).expect("the object has this map");
         let kind = "the map has its kind by its declaration";
         let neighbours = HashMap::try_from(take("NEIGHBOURS")).expect(kind);
+        let neighbours6 = HashMap::try_from(take("NEIGHBOURS6")).expect(kind);
+        let pool = Array::try_from(take("POOL")).expect(kind);
         let cursors = PerCpuArray::try_from(take("CURSORS")).expect(kind);
         let devices = DevMap::try_from(take("DEVICES")).expect(kind);
         Ok(Tables {
             endpoints: Endpoints::open(slots, pilots, Instant::now()),
             backends: object.shared("BACKENDS")?,
+            tunnels: object.shared("TUNNELS")?,
             identity: object.shared("IDENTITY")?,
             wheels: object.shared("WHEELS")?,
             routes: object.shared("ROUTES")?,
+            routes6: object.shared("ROUTES6")?,
             neighbours,
+            neighbours6,
+            pool,
             cursors,
             devices,
         })
@@ -92,6 +107,7 @@ impl Tables {
         for write in writes {
             match write {
                 Write::ResetCounters(number) => counters.reset_backend(*number)?,
+                Write::Tunnel(number, tunnel) => self.tunnels.store(u32::from(*number), tunnel),
                 Write::Backend(number, record) => self.backends.store(u32::from(*number), record),
                 Write::ResetCursor(service, length) => self.reset_cursor(*service, *length)?,
                 Write::Wheel(chunk, entries) => self.put_wheel(*chunk, entries),
@@ -100,6 +116,7 @@ impl Tables {
                     self.endpoints.remove(*address, *selector);
                 }
                 Write::Routes(routes) => self.put_routes(routes),
+                Write::Routes6(routes) => self.put_routes6(routes),
                 Write::Neighbour(address, hop) => self.put_neighbour(*address, *hop)?,
             }
         }
@@ -124,6 +141,7 @@ impl Tables {
     /// Clears the record of a removed backend that no flow names any more.
     pub fn forget_backend(&self, number: u16) {
         self.backends.store(u32::from(number), &Backend::FREE);
+        self.tunnels.store(u32::from(number), &Tunnel::NONE);
     }
 
     /// Writes a wheel, at least its entries long, from a chunk on.
@@ -171,26 +189,31 @@ impl Tables {
         self.cursors.set(service, values, 0).map_err(|e| failed(&e))
     }
 
-    /// Replaces the routes of the return path, most specific first. Those beyond
-    /// [`limits::MAX_ROUTES`] are left out, and what they are for is left to the kernel.
+    /// Replaces the routes of the return path to IPv4 clients, most specific first.
+    /// Those beyond [`limits::MAX_ROUTES`] are left out, and what they are for is left to
+    /// the kernel.
     pub fn put_routes(&self, routes: &[Route]) {
-        let end = Route {
-            prefix: 0,
-            mask: 0,
-            kind: Route::END,
-            reserved: 0,
-            hop: Hop::NONE,
-        };
-        for i in 0..limits::MAX_ROUTES {
-            self.routes.store(i, routes.get(i as usize).unwrap_or(&end));
-        }
+        routes::replace(&self.routes, routes);
     }
 
-    /// The routes of the return path.
+    /// As [`Tables::put_routes`], to IPv6 clients.
+    pub fn put_routes6(&self, routes: &[Route6]) {
+        routes::replace(&self.routes6, routes);
+    }
+
+    /// The routes of the return path to IPv4 clients.
     #[must_use]
     pub fn routes(&self) -> Vec<Route> {
         (0..limits::MAX_ROUTES)
             .map(|i| self.routes.load(i))
+            .collect()
+    }
+
+    /// Those to IPv6 clients.
+    #[must_use]
+    pub fn routes6(&self) -> Vec<Route6> {
+        (0..limits::MAX_ROUTES)
+            .map(|i| self.routes6.load(i))
             .collect()
     }
 
@@ -199,25 +222,87 @@ impl Tables {
     /// # Errors
     ///
     /// [`DatapathError::Kernel`], for one when the map is full.
-    pub fn put_neighbour(&mut self, address: u32, hop: Option<Hop>) -> Result<(), DatapathError> {
-        let result = match hop {
-            Some(hop) => self.neighbours.insert(address, Plain(hop), 0),
-            None => match self.neighbours.remove(&address) {
-                Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-                result => result,
-            },
+    pub fn put_neighbour(&mut self, at: IpAddr, hop: Option<Hop>) -> Result<(), DatapathError> {
+        let (family, address) = plan::words(at);
+        let hop = hop.map(Plain);
+        let result = match (family, hop) {
+            (Family::V4, Some(hop)) => self.neighbours.insert(address[0], hop, 0),
+            (Family::V4, None) => self.neighbours.remove(&address[0]),
+            (Family::V6, Some(hop)) => self.neighbours6.insert(address, hop, 0),
+            (Family::V6, None) => self.neighbours6.remove(&address),
         };
-        result.map_err(|e| kernel_error("setting a neighbour", &e))
+        match result {
+            Err(aya::maps::MapError::KeyNotFound) if hop.is_none() => Ok(()),
+            result => result.map_err(|e| kernel_error("setting a neighbour", &e)),
+        }
     }
 
-    /// Every on-link client that can be reached, by address.
+    /// Every on-link client that can be reached.
     #[must_use]
-    pub fn neighbours(&self) -> Vec<(u32, Hop)> {
-        self.neighbours
+    pub fn neighbours(&self) -> Vec<(IpAddr, Hop)> {
+        let of_v4 = self
+            .neighbours
             .iter()
             .flatten()
-            .map(|(address, hop)| (address, hop.0))
-            .collect()
+            .map(|(word, hop)| (plan::ip(Family::V4, [word, 0, 0, 0]), hop.0));
+        let of_v6 = self
+            .neighbours6
+            .iter()
+            .flatten()
+            .map(|(address, hop)| (plan::ip(Family::V6, address), hop.0));
+        of_v4.chain(of_v6).collect()
+    }
+
+    /// Sets the addresses of the `full-nat` pool, those of IPv4 first. They don't change
+    /// while flows have their ports.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::Kernel`].
+    pub fn put_pool(&mut self, addresses: &[IpAddr]) -> Result<(), DatapathError> {
+        for (place, &address) in addresses.iter().enumerate() {
+            let (_, words) = plan::words(address);
+            self.pool
+                .set(place as u32, words, 0)
+                .map_err(|e| kernel_error("setting an address of the pool", &e))?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the pool has these addresses, each at its place.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::OtherPool`] or [`DatapathError::Kernel`].
+    pub fn check_pool(&self, addresses: &[IpAddr]) -> Result<(), DatapathError> {
+        let found = self.pool()?;
+        if found == addresses {
+            return Ok(());
+        }
+        Err(DatapathError::OtherPool {
+            found: listed(&found),
+            asked: listed(addresses),
+        })
+    }
+
+    /// The addresses of the `full-nat` pool.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::Kernel`].
+    pub fn pool(&self) -> Result<Vec<IpAddr>, DatapathError> {
+        let shape = self.identity.load(0).pool;
+        let places = 0..u32::from(shape.v4) + u32::from(shape.v6);
+        let address = |place: u32| {
+            let words = self.pool.get(&place, 0);
+            let words = words.map_err(|e| kernel_error("reading the pool", &e))?;
+            let family = match place < u32::from(shape.v4) {
+                true => Family::V4,
+                false => Family::V6,
+            };
+            Ok(plan::ip(family, words))
+        };
+        places.map(address).collect()
     }
 
     /// The interfaces by their place in the device map; 0 for none.
@@ -242,4 +327,9 @@ impl Tables {
             .set(slot, ifindex, None, 0)
             .map_err(|e: XdpMapError| kernel_error("adding an interface to the device map", &e))
     }
+}
+
+fn listed(addresses: &[IpAddr]) -> String {
+    let texts: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    texts.join(", ")
 }

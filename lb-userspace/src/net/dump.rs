@@ -1,14 +1,12 @@
 //! Asks the kernel for all it knows.
 
-use std::net::Ipv4Addr;
-
 use futures_util::StreamExt;
 use rtnetlink::{
-    Handle, RouteMessageBuilder,
+    Handle,
     packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
     packet_route::{
-        AddressFamily, RouteNetlinkMessage, address::AddressMessage, link::LinkMessage,
-        neighbour::NeighbourMessage,
+        RouteNetlinkMessage, address::AddressMessage, link::LinkMessage,
+        neighbour::NeighbourMessage, route::RouteMessage,
     },
 };
 
@@ -18,20 +16,16 @@ use super::{NetState, WatchError};
 /// from a disturbed dump may lack entries that nothing will ever announce.
 const ATTEMPTS: u32 = 20;
 
-/// All links, addresses, routes and neighbours.
+/// All links, addresses, routes and neighbours, of whatever families there are. (Asked
+/// for a family that it lacks, a kernel tells those that it has, again.)
 pub(super) async fn dump(handle: &Handle) -> Result<NetState, WatchError> {
     use RouteNetlinkMessage as M;
-    let mut address = AddressMessage::default();
-    address.header.family = AddressFamily::Inet;
-    let mut neighbour = NeighbourMessage::default();
-    neighbour.header.family = AddressFamily::Inet;
-    let route = RouteMessageBuilder::<Ipv4Addr>::new().build();
     let mut messages = Vec::new();
     for (what, request) in [
         ("links", M::GetLink(LinkMessage::default())),
-        ("addresses", M::GetAddress(address)),
-        ("routes", M::GetRoute(route)),
-        ("neighbours", M::GetNeighbour(neighbour)),
+        ("addresses", M::GetAddress(AddressMessage::default())),
+        ("routes", M::GetRoute(RouteMessage::default())),
+        ("neighbours", M::GetNeighbour(NeighbourMessage::default())),
     ] {
         messages.extend(table(handle, what, request).await?);
     }

@@ -1,34 +1,27 @@
 //! The watcher against real kernels' announcements.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use rtnetlink::packet_route::neighbour::NeighbourState;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    NoHop, Watcher,
+    Family, NoHop, Watcher,
     testbed::{DEADLINE, Namespace, until},
 };
 
-const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);
+const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x11];
 const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x22];
-
-/// A wire between two namespaces, `eth0` at both ends, no addresses yet.
-fn wire(here: &Namespace, there: &Namespace) {
-    let path = there.path();
-    here.ip(&format!(
-        "link add eth0 address 02:00:00:00:00:01 mtu 1400 type veth \
-         peer name eth0 address 02:00:00:00:00:11 netns {path}"
-    ));
-    there.ip("link set eth0 up");
-}
 
 /// Two hosts that can talk.
 fn two_hosts() -> (Namespace, Namespace) {
     let (here, there) = (Namespace::new(), Namespace::new());
-    wire(&here, &there);
+    here.wire(&there);
     here.ip("link set eth0 up");
     here.ip("address add 10.0.0.1/24 dev eth0");
     there.ip("address add 10.0.0.11/24 dev eth0");
@@ -45,7 +38,7 @@ fn sees_what_comes_and_goes() {
         assert_eq!(first.link_by_name("eth0"), None);
         watcher.want(vec![PEER]);
 
-        wire(&here, &there);
+        here.wire(&there);
         let link = until(&mut states, |s| s.link_by_name("eth0").cloned()).await;
         assert_eq!(link.mac, Some([2, 0, 0, 0, 0, 1]));
         assert_eq!((link.mtu, link.up), (1400, false));
@@ -83,7 +76,7 @@ fn sees_what_comes_and_goes() {
         assert_eq!((hop.via, hop.onlink), (PEER, true));
 
         // Another MAC, announced by its owner.
-        there.sysctl("conf/eth0/arp_notify", "1");
+        there.sysctl("ipv4/conf/eth0/arp_notify", "1");
         let changed = Instant::now();
         there.ip("link set eth0 address 02:00:00:00:00:22");
         until(&mut states, |s| {
@@ -97,7 +90,7 @@ fn sees_what_comes_and_goes() {
 
         // Routes that go with their link go silently.
         here.ip("route add 198.51.100.0/24 via 10.0.0.11");
-        let beyond = Ipv4Addr::new(198, 51, 100, 7);
+        let beyond = IpAddr::from([198, 51, 100, 7]);
         let hop = until(&mut states, |s| s.hop(beyond).ok()).await;
         assert_eq!(
             (hop.via, hop.onlink, hop.destination_mac),
@@ -135,9 +128,9 @@ fn a_lost_carrier_is_seen() {
 /// Makes neighbour entries age in seconds instead of a minute: they are trusted
 /// for 1–3 s, longer than the delay of a probe, so that each goes stale first.
 fn age_fast(namespace: &Namespace) {
-    namespace.sysctl("neigh/eth0/base_reachable_time_ms", "2000");
-    namespace.sysctl("neigh/eth0/delay_first_probe_time", "1");
-    namespace.sysctl("neigh/eth0/retrans_time_ms", "100");
+    namespace.sysctl("ipv4/neigh/eth0/base_reachable_time_ms", "2000");
+    namespace.sysctl("ipv4/neigh/eth0/delay_first_probe_time", "1");
+    namespace.sysctl("ipv4/neigh/eth0/retrans_time_ms", "100");
 }
 
 #[test]
@@ -208,7 +201,7 @@ fn a_flood_of_announcements_loses_nothing() {
         // The watcher can't read meanwhile: this is its only thread.
         here.ip_batch(&lines);
         let all = |s: &super::NetState| {
-            (s.neighbours(&[eth0]).count() == NEIGHBOURS as usize).then_some(())
+            (s.neighbours(Family::V4, &[eth0]).count() == NEIGHBOURS as usize).then_some(())
         };
         until(&mut states, all).await;
     });
@@ -237,7 +230,7 @@ fn route_changes() -> Vec<String> {
     let change = |_| {
         let verb = verbs[below(6) as usize];
         let length = [8, 16, 24, 32][below(4) as usize];
-        let prefix = super::Prefix::of(Ipv4Addr::new(20, 0, 0, below(3) as u8), length);
+        let prefix = super::Prefix::of([20, 0, 0, below(3) as u8].into(), length);
         let (link, metric) = (below(2), below(2));
         let gateway = below(3) + 2;
         let way = match below(5) {
@@ -273,7 +266,7 @@ fn routes_as_the_kernel_does() {
                 [20, 0, 1, 0],
                 [20, 1, 0, 0],
             ] {
-                let destination = Ipv4Addr::from(destination);
+                let destination = IpAddr::from(destination);
                 let kernel = namespace.ip_ask(&format!("route get {destination}"));
                 let words: Vec<_> = kernel.split_whitespace().collect();
                 let after = |key| {

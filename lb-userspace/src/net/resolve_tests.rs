@@ -1,5 +1,5 @@
 use std::{
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     time::{Duration, Instant},
 };
 
@@ -8,7 +8,7 @@ use rtnetlink::{
     packet_route::{
         AddressFamily, RouteNetlinkMessage as M,
         link::{LinkAttribute, LinkFlags, LinkMessage},
-        neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
+        neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState},
     },
 };
 
@@ -19,10 +19,10 @@ use super::{
 
 const ETH1: u32 = 7;
 const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
-const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);
-const FAR: [Ipv4Addr; 2] = [
-    Ipv4Addr::new(198, 51, 100, 1),
-    Ipv4Addr::new(198, 51, 100, 2),
+const BACKEND: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
+const FAR: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 2)),
 ];
 
 fn state(flags: LinkFlags) -> NetState {
@@ -41,12 +41,12 @@ fn up() -> LinkFlags {
     LinkFlags::Up | LinkFlags::LowerUp
 }
 
-fn with(mut state: NetState, ip: Ipv4Addr, nud: NeighbourState) -> NetState {
+fn with(mut state: NetState, ip: IpAddr, nud: NeighbourState) -> NetState {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Inet;
     message.header.ifindex = ETH1;
     message.header.state = nud;
-    let destination = NeighbourAttribute::Destination(NeighbourAddress::Inet(ip));
+    let destination = NeighbourAttribute::Destination(ip.into());
     message.attributes.push(destination);
     state.apply(&M::NewNeighbour(message));
     state
@@ -57,11 +57,10 @@ fn asks_for_each_next_hop_once_a_second() {
     let state = state(up());
     let mut resolver = Resolver::default();
     let start = Instant::now();
-    let mut due =
-        |wanted: &[Ipv4Addr], after: Duration| resolver.due(&state, wanted, start + after);
+    let mut due = |wanted: &[IpAddr], after: Duration| resolver.due(&state, wanted, start + after);
     assert_eq!(
         due(&FAR, Duration::ZERO),
-        [(ETH1, ROUTER)],
+        [(ETH1, ROUTER.into())],
         "one router for both"
     );
     assert_eq!(due(&FAR, RETRY / 2), []);
@@ -71,7 +70,7 @@ fn asks_for_each_next_hop_once_a_second() {
         [(ETH1, BACKEND)],
         "a new one at once"
     );
-    assert_eq!(due(&both, RETRY), [(ETH1, ROUTER)]);
+    assert_eq!(due(&both, RETRY), [(ETH1, ROUTER.into())]);
     assert_eq!(due(&[], 3 * RETRY), []);
 }
 

@@ -1,37 +1,18 @@
 //! A picture of what the kernel knows, changed by netlink messages only.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use rtnetlink::packet_route::{
-    AddressFamily, RouteNetlinkMessage,
-    link::{LinkAttribute, LinkFlags, LinkMessage},
-    neighbour::NeighbourState,
+    AddressFamily, RouteNetlinkMessage, link::LinkMessage, neighbour::NeighbourState,
 };
 
 use super::{
-    Mac, decode,
-    routes::{Entry, Prefix, Route, Routes},
+    Link, Mac,
+    addresses::Addresses,
+    decode,
+    prefix::{Family, Prefix, is_link_local},
+    routes::{Entry, Route, Routes},
 };
-
-/// A network interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
-    /// Its number, which stays while it exists.
-    pub ifindex: u32,
-    /// Its name.
-    pub name: String,
-    /// Its Ethernet address; `None` where the link layer is another.
-    pub mac: Option<Mac>,
-    /// The largest IP packet that it carries, in bytes.
-    pub mtu: u32,
-    /// Whether it is switched on.
-    pub up: bool,
-    /// Whether there is a cable and somebody at its other end.
-    pub carrier: bool,
-}
 
 /// What is known about an address on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,15 +35,6 @@ impl Neighbour {
     }
 }
 
-/// An IPv4 address of this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Address {
-    pub ifindex: u32,
-    pub ip: Ipv4Addr,
-    /// Who is reached directly through it.
-    pub subnet: Prefix,
-}
-
 /// What a message did to the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Applied {
@@ -75,13 +47,13 @@ pub(super) enum Applied {
     Resync,
 }
 
-/// Links, IPv4 addresses, routes of the main table and neighbours.
+/// Links, addresses, routes of the main table and neighbours.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetState {
     links: BTreeMap<u32, Link>,
-    addresses: BTreeSet<Address>,
+    addresses: Addresses,
     routes: Routes,
-    neighbours: BTreeMap<(u32, Ipv4Addr), Neighbour>,
+    neighbours: BTreeMap<(u32, IpAddr), Neighbour>,
 }
 
 impl NetState {
@@ -94,8 +66,13 @@ impl NetState {
             match message {
                 // In a dump each route is news, and they come in the order of lookup.
                 RouteNetlinkMessage::NewRoute(route) => {
-                    if let Some(entry) = decode::route(route) {
+                    if let Some(entry) = decode::live_route(route) {
                         state.routes.push(&entry);
+                    }
+                }
+                RouteNetlinkMessage::NewAddress(address) => {
+                    if let Some(address) = decode::address(address) {
+                        state.addresses.push(address);
                     }
                 }
                 other => {
@@ -121,8 +98,10 @@ impl NetState {
                 Some(address) if self.addresses.remove(&address) => Applied::Resync,
                 _ => Applied::Unchanged,
             },
-            M::NewRoute(m) => decode::route(m).map_or(Applied::Unchanged, |e| self.new_route(&e)),
-            M::DelRoute(m) => changed_if(decode::route(m).is_some_and(|e| self.routes.remove(&e))),
+            M::NewRoute(m) => {
+                decode::live_route(m).map_or(Applied::Unchanged, |e| self.new_route(&e))
+            }
+            M::DelRoute(m) => decode::route(m).map_or(Applied::Unchanged, |e| self.del_route(&e)),
             M::NewNeighbour(m) => {
                 changed_if(decode::neighbour(m).is_some_and(|(key, neighbour)| {
                     self.neighbours.insert(key, neighbour) != Some(neighbour)
@@ -135,7 +114,6 @@ impl NetState {
         }
     }
 
-    /// A message may hold some of a link's attributes only.
     fn new_link(&mut self, message: &LinkMessage) -> Applied {
         // Bridges announce their ports as links of their own family.
         if message.header.interface_family != AddressFamily::Unspec {
@@ -143,30 +121,14 @@ impl NetState {
         }
         let ifindex = message.header.index;
         let before = self.links.get(&ifindex);
-        let mut link = before.cloned().unwrap_or(Link {
-            ifindex,
-            name: String::new(),
-            mac: None,
-            mtu: 0,
-            up: false,
-            carrier: false,
-        });
-        link.up = message.header.flags.contains(LinkFlags::Up);
-        link.carrier = message.header.flags.contains(LinkFlags::LowerUp);
-        for attribute in &message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => link.name.clone_from(name),
-                LinkAttribute::Address(bytes) => link.mac = decode::mac(bytes),
-                LinkAttribute::Mtu(bytes) => link.mtu = *bytes,
-                _ => {}
-            }
-        }
+        let mut link = before.cloned().unwrap_or_else(|| Link::unknown(ifindex));
+        link.take(message);
+        // Routes come, go and die with their link, and change their MTU with its, all
+        // partly in silence.
+        let followed = |link: &Link| (link.up, link.carrier, link.mtu);
         let applied = match before {
             Some(before) if *before == link => Applied::Unchanged,
-            // Routes come, go and die with their link, partly in silence.
-            Some(before) if (before.up, before.carrier) != (link.up, link.carrier) => {
-                Applied::Resync
-            }
+            Some(before) if followed(before) != followed(&link) => Applied::Resync,
             _ => Applied::Changed,
         };
         self.links.insert(ifindex, link);
@@ -190,8 +152,19 @@ impl NetState {
                 self.routes.push(entry);
                 Applied::Changed
             }
-            [only] if *only == entry.way => Applied::Unchanged,
+            [only] if *only == (entry.preference, entry.way) => Applied::Unchanged,
             // Replaced, appended or put before: a new dump tells which counts.
+            _ => Applied::Resync,
+        }
+    }
+
+    fn del_route(&mut self, entry: &Entry) -> Applied {
+        if self.routes.remove(entry) {
+            return Applied::Changed;
+        }
+        match self.routes.same_key(entry) {
+            [] => Applied::Unchanged,
+            // One next hop of several, perhaps.
             _ => Applied::Resync,
         }
     }
@@ -212,60 +185,93 @@ impl NetState {
     }
 
     /// Whether `ip` is this machine itself.
-    pub fn is_local(&self, ip: Ipv4Addr) -> bool {
-        ip.is_loopback() || self.addresses.iter().any(|address| address.ip == ip)
+    pub fn is_local(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.addresses.is_local(ip)
+    }
+
+    /// Whether any link but the loopback has an address of that family by which others
+    /// can reach it: not link-local, not one that is still being checked for duplicates.
+    pub fn has_address(&self, family: Family) -> bool {
+        let mut links = self.addresses.links_with(family);
+        links.any(|ifindex| self.link(ifindex).is_none_or(|link| !link.loopback))
     }
 
     /// The links with an address whose subnet `ip` is in.
-    pub(super) fn links_near(&self, ip: Ipv4Addr) -> impl Iterator<Item = &Link> {
-        let near = self.addresses.iter().filter(move |a| a.subnet.contains(ip));
-        near.filter_map(|address| self.links.get(&address.ifindex))
+    pub(super) fn links_near(&self, ip: IpAddr) -> impl Iterator<Item = &Link> {
+        self.addresses
+            .links_near(ip)
+            .filter_map(|ifindex| self.links.get(&ifindex))
     }
 
     /// What is known about `ip` on a link.
-    pub fn neighbour(&self, ifindex: u32, ip: Ipv4Addr) -> Option<&Neighbour> {
+    pub fn neighbour(&self, ifindex: u32, ip: IpAddr) -> Option<&Neighbour> {
         self.neighbours.get(&(ifindex, ip))
     }
 
     /// The route to `destination`: longest prefix, then lowest metric. `None`
     /// without a route and where the route refuses; [`hop`](Self::hop) says which.
-    pub fn route(&self, destination: Ipv4Addr) -> Option<Route> {
+    pub fn route(&self, destination: IpAddr) -> Option<Route> {
         self.lookup(destination)?.ok()
     }
 
     /// The route to `destination`, or why it can't be used.
-    pub(super) fn lookup(&self, destination: Ipv4Addr) -> Option<Result<Route, &'static str>> {
+    pub(super) fn lookup(&self, destination: IpAddr) -> Option<Result<Route, &'static str>> {
         let way = self.routes.lookup(destination)?;
-        Some(way.map(|route| Route {
-            source: route.source.or_else(|| self.source(&route, destination)),
-            ..route
+        Some(way.map(|route| {
+            Route {
+                source: route
+                    .source
+                    .or_else(|| self.addresses.source(&route, destination)),
+                ..route
+            }
         }))
     }
 
-    /// The address that the kernel would choose to speak from: one in the next
-    /// hop's subnet, else any of the link's.
-    fn source(&self, route: &Route, destination: Ipv4Addr) -> Option<Ipv4Addr> {
-        let via = route.gateway.unwrap_or(destination);
-        let of_link = || self.addresses.iter().filter(|a| a.ifindex == route.ifindex);
-        let near = of_link().find(|address| address.subnet.contains(via));
-        near.or_else(|| of_link().next()).map(|address| address.ip)
+    /// The address that the kernel would speak from to `destination`: the one that the
+    /// route prefers, else one of its link's, else of any. Never link-local unless the
+    /// destination is, never one that is still being checked for duplicates, and a
+    /// deprecated one only where there is no other. `None` without a usable route.
+    pub fn source_for(&self, destination: IpAddr) -> Option<IpAddr> {
+        if self.is_local(destination) {
+            return Some(destination);
+        }
+        self.route(destination)?.source
     }
 
-    /// The routes that leave by the given links, the most specific first. Of the
-    /// routes of one prefix only the one that counts is told, so a prefix whose
+    /// The routes of a family that leave by the given links, the most specific first.
+    /// Of the routes of one prefix only the one that counts is told, so a prefix whose
     /// best route leaves elsewhere is left out.
-    pub fn routes(&self, ifindexes: &[u32]) -> impl Iterator<Item = (Prefix, Route)> {
+    pub fn routes(
+        &self,
+        family: Family,
+        ifindexes: &[u32],
+    ) -> impl Iterator<Item = (Prefix, Route)> {
         self.routes
-            .effective()
+            .effective(family)
             .filter_map(|(prefix, way)| Some((prefix, way.ok()?)))
             .filter(|(_, route)| ifindexes.contains(&route.ifindex))
     }
 
-    /// (ifindex, address, MAC) of the usable neighbours on the given links.
-    pub fn neighbours(&self, ifindexes: &[u32]) -> impl Iterator<Item = (u32, Ipv4Addr, Mac)> {
+    /// The (ifindex, router) pairs of all routes.
+    pub(super) fn gateways(&self) -> impl Iterator<Item = (u32, IpAddr)> {
+        self.routes.gateways()
+    }
+
+    /// (ifindex, address, MAC) of the usable neighbours of a family on the given links,
+    /// but for multicast and IPv6 link-local addresses: no client comes from there.
+    pub fn neighbours(
+        &self,
+        family: Family,
+        ifindexes: &[u32],
+    ) -> impl Iterator<Item = (u32, IpAddr, Mac)> {
         self.neighbours
             .iter()
-            .filter(|((ifindex, ip), _)| ifindexes.contains(ifindex) && !ip.is_multicast())
+            .filter(move |((ifindex, ip), _)| {
+                Family::of(*ip) == family
+                    && ifindexes.contains(ifindex)
+                    && !ip.is_multicast()
+                    && !is_link_local(*ip)
+            })
             .filter_map(|((ifindex, ip), neighbour)| Some((*ifindex, *ip, neighbour.usable()?)))
     }
 }

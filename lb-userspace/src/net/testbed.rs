@@ -74,9 +74,23 @@ impl Namespace {
 
     /// `ip …` inside; arguments are split at blanks.
     pub fn ip(&self, arguments: &str) {
+        if let Err(errors) = self.ip_try(arguments) {
+            panic!("ip {arguments}: {errors}");
+        }
+    }
+
+    /// `ip …` inside that may fail.
+    ///
+    /// # Errors
+    /// What it says then.
+    pub fn ip_try(&self, arguments: &str) -> Result<(), String> {
         let output = self.command(arguments, "");
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "ip {arguments}: {errors}");
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(errors.into_owned())
+        }
     }
 
     /// `ip …` inside that may fail; gives what it prints.
@@ -106,10 +120,20 @@ impl Namespace {
         child.wait_with_output().expect("it ends")
     }
 
-    /// Writes `/proc/sys/net/ipv4/…` inside.
+    /// Writes `/proc/sys/net/…` inside.
     pub fn sysctl(&self, name: &str, value: &str) {
-        let path = format!("/proc/sys/net/ipv4/{name}");
+        let path = format!("/proc/sys/net/{name}");
         self.enter(|| std::fs::write(&path, value)).expect(name);
+    }
+
+    /// A wire to another one, `eth0` at both ends, no addresses yet. Up at that end.
+    pub fn wire(&self, there: &Self) {
+        let path = there.path();
+        self.ip(&format!(
+            "link add eth0 address 02:00:00:00:00:01 mtu 1400 type veth \
+             peer name eth0 address 02:00:00:00:00:11 netns {path}"
+        ));
+        there.ip("link set eth0 up");
     }
 }
 

@@ -4,7 +4,7 @@
 //! arrives while a dump is read is applied after it. Applying an announcement
 //! twice, or old ones again, leads to the same picture, so none is missed.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use futures_util::{FutureExt, Stream, StreamExt};
 use rtnetlink::{
@@ -50,7 +50,7 @@ pub enum WatchError {
 /// Watches until it is dropped.
 #[derive(Debug)]
 pub struct Watcher {
-    wanted: watch::Sender<Vec<Ipv4Addr>>,
+    wanted: watch::Sender<Vec<IpAddr>>,
     /// Dropping them ends them.
     _tasks: JoinSet<()>,
 }
@@ -70,7 +70,9 @@ impl Watcher {
             MulticastGroup::Link,
             MulticastGroup::Neigh,
             MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
         ])?;
         let socket = hearing.socket_mut().socket_mut();
         socket.set_rx_buf_sz(RECEIVE_BUFFER)?;
@@ -103,8 +105,9 @@ impl Watcher {
 
     /// Sets the addresses to which frames will be sent, in place of those set
     /// before. Their next hops are resolved at once, again every second while
-    /// that fails, and are kept from being forgotten.
-    pub fn want(&self, destinations: Vec<Ipv4Addr>) {
+    /// that fails, and are kept from being forgotten. An IPv6 link-local address stands
+    /// for the routers that have it, on whatever links routes lead through them.
+    pub fn want(&self, destinations: Vec<IpAddr>) {
         self.wanted.send_replace(destinations);
     }
 }
@@ -117,7 +120,7 @@ struct Keeper {
     handle: Handle,
     state: NetState,
     published: watch::Sender<Arc<NetState>>,
-    wants: watch::Receiver<Vec<Ipv4Addr>>,
+    wants: watch::Receiver<Vec<IpAddr>>,
     resolver: Resolver,
     /// The picture may be wrong and must be taken anew.
     resync: bool,
@@ -185,7 +188,7 @@ impl Keeper {
             let used = self
                 .handle
                 .neighbours()
-                .add(ifindex, via.into())
+                .add(ifindex, via)
                 .state(NeighbourState::None)
                 .flags(NeighbourFlags::Use)
                 .replace()

@@ -2,20 +2,32 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
 };
 
 use lb_common::{
-    abi::{Backend, BackendState, Hop, Route, WHEEL_CHUNK, Wheel},
+    abi::{
+        Address, Backend, BackendState, Endpoint, Family, Forward, Hop, Keeping, Route, Route6,
+        Tunnel, WHEEL_CHUNK, Wheel,
+    },
     hash::FlowKeys,
     limits,
     wheel::Index,
 };
 
-use super::{Chunks, ServiceKey};
+use super::{Chunks, ServiceKey, address};
 
-/// What tells backends apart: a service, and a server in it.
-pub type Id = (ServiceKey, SocketAddrV4);
+/// What tells backends apart. The forwarding mode is among it, since a flow that began
+/// in one can't go on in another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id {
+    /// The service.
+    pub service: ServiceKey,
+    /// The server. A port of 0 leaves a packet's own.
+    pub server: SocketAddr,
+    /// How packets reach it.
+    pub forward: Forward,
+}
 
 /// What the maps hold.
 #[derive(Debug, Clone)]
@@ -24,20 +36,24 @@ pub struct Model {
     pub flow_keys: FlowKeys,
     /// Services by what tells them apart.
     pub services: BTreeMap<ServiceKey, Placed>,
-    /// VIPs.
-    pub vips: BTreeSet<Ipv4Addr>,
+    /// VIPs and the addresses of the `full-nat` pool.
+    pub vips: BTreeMap<IpAddr, Endpoint>,
     /// Numbers of the backends that are wanted.
     pub backends: BTreeMap<Id, u16>,
     /// Records by number, those of removed backends that flows may still name included.
     pub records: BTreeMap<u16, Backend>,
+    /// Tunnels by backend number.
+    pub tunnels: BTreeMap<u16, Tunnel>,
     /// First backends of `nat` servers, by address and selector.
-    pub servers: BTreeMap<(u32, u32), u16>,
+    pub servers: BTreeMap<(Address, u32), u16>,
     /// Which chunks hold wheels.
     pub chunks: Chunks,
-    /// Routes of the return path.
+    /// Routes of the return path to IPv4 clients.
     pub routes: Vec<Route>,
+    /// Those to IPv6 clients.
+    pub routes6: Vec<Route6>,
     /// On-link clients.
-    pub neighbours: BTreeMap<u32, Hop>,
+    pub neighbours: BTreeMap<IpAddr, Hop>,
     /// Numbers of removed backends that flows may still name.
     retired: BTreeMap<Id, u16>,
     /// `records` as they were last written.
@@ -51,6 +67,8 @@ pub struct Placed {
     pub number: u32,
     /// How its wheel is indexed.
     pub index: Index,
+    /// Where its flows are kept.
+    pub keeping: Keeping,
     /// Where its wheel lies.
     pub wheel: Wheel,
     /// The wheel's entries: backend numbers.
@@ -63,11 +81,18 @@ pub struct Placed {
 impl Placed {
     /// A service that is in the maps already.
     #[must_use]
-    pub fn found(number: u32, index: Index, wheel: Wheel, entries: Vec<u16>) -> Self {
+    pub fn found(endpoint: &Endpoint, entries: Vec<u16>) -> Self {
         Placed {
-            number,
-            index,
-            wheel,
+            number: endpoint.number(),
+            index: match endpoint.index {
+                index if index == Index::Counter as u8 => Index::Counter,
+                _ => Index::Hash,
+            },
+            keeping: match endpoint.keeping {
+                keeping if keeping == Keeping::Flows as u8 => Keeping::Flows,
+                _ => Keeping::Ports,
+            },
+            wheel: endpoint.wheel(),
             entries,
             in_table: true,
         }
@@ -79,12 +104,14 @@ impl Default for Model {
         Model {
             flow_keys: FlowKeys::default(),
             services: BTreeMap::new(),
-            vips: BTreeSet::new(),
+            vips: BTreeMap::new(),
             backends: BTreeMap::new(),
             records: BTreeMap::new(),
+            tunnels: BTreeMap::new(),
             servers: BTreeMap::new(),
             chunks: Chunks::new(limits::WHEEL_ENTRIES / WHEEL_CHUNK),
             routes: Vec::new(),
+            routes6: Vec::new(),
             neighbours: BTreeMap::new(),
             retired: BTreeMap::new(),
             written: BTreeMap::new(),
@@ -93,11 +120,15 @@ impl Default for Model {
 }
 
 impl Model {
-    /// Takes over a record that is in the maps.
-    pub fn found_backend(&mut self, number: u16, record: Backend) {
+    /// Takes over a record that is in the maps. The services must be known before, for
+    /// the record doesn't tell its VIP's family.
+    pub fn found_backend(&mut self, number: u16, record: Backend, tunnel: Option<Tunnel>) {
         self.records.insert(number, record);
         self.written.insert(number, record);
-        if let Some(id) = identity(&record) {
+        if let Some(tunnel) = tunnel {
+            self.tunnels.insert(number, tunnel);
+        }
+        if let Some(id) = self.identity(&record) {
             let is_free = record.state == BackendState::Free as u8;
             let numbers = if is_free {
                 &mut self.retired
@@ -118,8 +149,28 @@ impl Model {
         for number in &numbers {
             self.records.remove(number);
             self.written.remove(number);
+            self.tunnels.remove(number);
         }
         numbers
+    }
+
+    /// Whose record it is.
+    fn identity(&self, record: &Backend) -> Option<Id> {
+        let service =
+            |family| ServiceKey::from_words(family, record.vip, record.vip_port, record.protocol);
+        let of_record = |key: &ServiceKey| {
+            let placed = self.services.get(key);
+            placed.is_some_and(|placed| placed.number == u32::from(record.service))
+        };
+        let known = [Family::V4, Family::V6]
+            .into_iter()
+            .find(|&family| service(family).is_some_and(|key| of_record(&key)));
+        let (vip, server) = addresses(record, known);
+        Some(Id {
+            service: service(address::words(vip).0)?,
+            server: SocketAddr::new(server, u16::from_be(record.port)),
+            forward: Forward::from_byte(record.forward)?,
+        })
     }
 
     /// Numbers of removed backends that flows may still name.
@@ -171,6 +222,7 @@ impl Model {
         let placed = Placed {
             number,
             index: Index::Counter,
+            keeping: Keeping::Flows,
             wheel: Wheel::default(),
             entries: Vec::new(),
             in_table: false,
@@ -180,9 +232,21 @@ impl Model {
     }
 }
 
-/// Whose record it is.
-fn identity(record: &Backend) -> Option<Id> {
-    let key = ServiceKey::from_words(record.vip[0], record.vip_port, record.protocol)?;
-    let address = Ipv4Addr::from(record.address[0].to_ne_bytes());
-    Some((key, SocketAddrV4::new(address, u16::from_be(record.port))))
+/// A record's VIP and its server's own address. Of a removed service the VIP's family is
+/// not known: then an address that looks like IPv4 is taken for it.
+pub(super) fn addresses(record: &Backend, vip_family: Option<Family>) -> (IpAddr, IpAddr) {
+    let guess = match record.vip {
+        [_, 0, 0, 0] => Family::V4,
+        _ => Family::V6,
+    };
+    let family = vip_family.unwrap_or(guess);
+    let server_family = match Forward::from_byte(record.forward) {
+        Some(Forward::Ip4 | Forward::Gue4) => Family::V4,
+        Some(Forward::Ip6 | Forward::Gue6) => Family::V6,
+        Some(Forward::Dsr | Forward::Nat | Forward::FullNat) | None => family,
+    };
+    (
+        address::ip(family, record.vip),
+        address::ip(server_family, record.address),
+    )
 }

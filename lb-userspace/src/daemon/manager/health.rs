@@ -1,10 +1,6 @@
 //! Which backends are checked, and what the checks say.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddrV4},
-    time::SystemTime,
-};
+use std::{collections::HashMap, net::IpAddr, time::SystemTime};
 
 use lb_common::abi::BackendState;
 use tracing::{info, warn};
@@ -38,7 +34,7 @@ impl Manager {
                     id: id.clone(),
                     address: (backend.address, backend.port).into(),
                     check: check.clone(),
-                    host: service.vip.to_string(),
+                    host: host(service.vip),
                     initial: known.health,
                 });
                 health.insert(id, known);
@@ -50,24 +46,12 @@ impl Manager {
     }
 
     fn found(&self, service: &Service, backend: &Backend) -> Health {
-        let number = aims::key(service).and_then(|key| {
-            let IpAddr::V4(address) = backend.address else {
-                return None;
-            };
-            let server = SocketAddrV4::new(address, backend.port);
-            self.model.backends.get(&(key, server))
-        });
+        let number = self.model.backends.get(&aims::number_id(service, backend));
         let record = number.and_then(|number| self.model.records.get(number));
         match record.map(|record| BackendState::from_byte(record.state)) {
             Some(BackendState::Active | BackendState::Draining) => Health::Healthy,
             Some(BackendState::Down | BackendState::Free) | None => Health::Checking,
         }
-    }
-
-    pub(super) fn want(&self) {
-        let ports = self.ports.list();
-        self.watcher
-            .want(aims::wanted_hops(self.desired.config(), &self.net, &ports));
     }
 
     pub(super) fn take_health(&mut self, event: HealthEvent) {
@@ -82,5 +66,25 @@ impl Manager {
         known.health = event.health;
         known.reason = (event.health == Health::Failed).then_some(event.reason);
         known.since = SystemTime::now();
+    }
+}
+
+/// An address as it stands in a URL and in the `Host` header (RFC 3986 section 3.2.2).
+fn host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_host_stands_in_brackets() {
+        let host = |text: &str| host(text.parse().unwrap());
+        assert_eq!(host("203.0.113.10"), "203.0.113.10");
+        assert_eq!(host("2001:db8::1"), "[2001:db8::1]");
     }
 }

@@ -5,13 +5,14 @@ use std::{collections::HashSet, sync::Arc};
 use tracing::error;
 
 use super::Manager;
+use crate::datapath;
 
 /// What a sweep found.
 pub(super) struct Swept {
     /// Numbers that waited for their flows to end when it began.
     retired: HashSet<u16>,
-    /// Flows by backend number.
-    flows: Vec<u32>,
+    /// What is there.
+    found: datapath::Swept,
 }
 
 impl Manager {
@@ -30,7 +31,7 @@ impl Manager {
         let flows = Arc::clone(&self.flows);
         self.sweep = Some(tokio::task::spawn_blocking(move || Swept {
             retired,
-            flows: flows.sweep(now),
+            found: flows.sweep(now),
         }));
     }
 
@@ -38,10 +39,11 @@ impl Manager {
     /// it: no packet gives a retired number to a flow.
     pub(super) fn end_sweep(&mut self, swept: &Swept) {
         let released = self.model.release(|number| {
-            !swept.retired.contains(&number) || swept.flows[usize::from(number)] > 0
+            !swept.retired.contains(&number) || swept.found.flows[usize::from(number)] > 0
         });
         for number in released {
             self.tables.forget_backend(number);
         }
+        self.ports_used = swept.found.ports;
     }
 }

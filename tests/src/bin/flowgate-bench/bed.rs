@@ -7,7 +7,10 @@ use aya::{
     maps::{Array, Map, MapData, PerCpuArray, PerCpuValues},
     programs::{TestRun as _, TestRunOptions},
 };
-use flowgate::datapath::{Constants, Object, counters::Counters, object::new_identity};
+use flowgate::{
+    config::model::Timeouts,
+    datapath::{Constants, Object, counters::Counters, object::new_identity},
+};
 use lb_common::{flow::BUCKET_SLOTS, verdict::Verdict};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -73,7 +76,8 @@ impl Bed {
     /// Loads the programs and sets up what they balance.
     pub fn new() -> Result<Self> {
         let constants = Constants {
-            identity: new_identity(FLOWS).context("the kernel gives no random numbers")?,
+            identity: new_identity(FLOWS, &Timeouts::default())
+                .context("the kernel gives no random numbers")?,
             ifindex: IFINDEX,
             mac: NODE_MAC,
             sample: 0,

@@ -1,0 +1,177 @@
+//! The daemon's beginning.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, anyhow};
+use lb_common::{abi::Identity, flow::Timeouts};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tracing::{info, warn};
+
+use super::{Joined, Manager};
+use crate::{
+    cli::RunArgs,
+    config::model::Config,
+    daemon::{
+        RUNTIME_CHANGES,
+        aims::{self, Ways},
+        ports::Ports,
+    },
+    datapath::{Constants, Counters, Flows, Object, Pins, PortsUsed, Tables, object},
+    desired::{Desired, RuntimeChanges},
+    health::Checker,
+    net::{NetState, Watcher},
+};
+
+/// How long addresses are waited for: while a machine boots, IPv6 ones are still being
+/// checked for duplicates.
+const ADDRESSES: Duration = Duration::from_secs(5);
+
+/// The maps, opened.
+struct Maps {
+    identity: Identity,
+    clock: Object,
+    tables: Tables,
+    counters: Counters,
+    flows: Flows,
+}
+
+impl Maps {
+    /// Makes the maps, or takes over those that are pinned.
+    fn open(pins: &Pins, config: &Config) -> anyhow::Result<Self> {
+        let (pool, addresses) = aims::pool(config);
+        let made = object::new_identity(config.node.max_flows, &config.timeouts)
+            .context("making the flow table's keys")?;
+        let made = Identity { pool, ..made };
+        let found = pins.identity()?;
+        if let Some(found) = &found {
+            Pins::check(found, &made)?;
+        }
+        let identity = found.unwrap_or(made);
+        let constants = Constants {
+            identity,
+            egress: 0,
+            mac: [0; 6],
+            sample: 0,
+        };
+        let mut clock = Object::load(object::OBJECT, &constants, Some(&pins.maps()))?;
+        clock.tick()?;
+        let mut tables = Tables::open(&mut clock)?;
+        match found {
+            Some(_) => tables.check_pool(&addresses)?,
+            None => tables.put_pool(&addresses)?,
+        }
+        tables.identity.store(0, &identity);
+        let counters = Counters::open(&mut clock);
+        let timeouts = Timeouts::from_bits(identity.timeouts);
+        let (buckets, in_pool) = (clock.shared("FLOWS")?, clock.shared("PORTS")?);
+        let flows = Flows::new(buckets, in_pool, identity.pool, timeouts);
+        Ok(Maps {
+            identity,
+            clock,
+            tables,
+            counters,
+            flows,
+        })
+    }
+}
+
+impl Manager {
+    /// Takes over what a daemon before left, or begins anew, and attaches. A beginning
+    /// that fails leaves nothing behind.
+    pub(in crate::daemon) async fn start(args: &RunArgs, config: Config) -> anyhow::Result<Self> {
+        let (watcher, mut net_changes) = Watcher::start().await?;
+        Ports::check(&config.node.interfaces, &net_changes.borrow())?;
+        wait_for_addresses(&config, &mut net_changes).await?;
+        let is_new = !args.pin_dir.exists();
+        let started = Self::take_over(args, config, watcher, net_changes).await;
+        if started.is_err() && is_new {
+            Pins::remove(&args.pin_dir)?;
+        }
+        started
+    }
+
+    async fn take_over(
+        args: &RunArgs,
+        config: Config,
+        watcher: Watcher,
+        net_changes: watch::Receiver<Arc<NetState>>,
+    ) -> anyhow::Result<Self> {
+        let pins = Pins::create(&args.pin_dir)?;
+        let net = Arc::clone(&net_changes.borrow());
+        let Maps {
+            identity,
+            clock,
+            mut tables,
+            counters,
+            flows,
+        } = Maps::open(&pins, &config)?;
+        let model = tables.recover();
+        if !model.backends.is_empty() {
+            info!(
+                backends = model.backends.len(),
+                "taking over what is loaded"
+            );
+        }
+        let mut ports = Ports::new(pins, identity, args.sample.map_or(0, |n| n.get()));
+        ports
+            .set(&config.node.interfaces, &net, &mut tables)
+            .await?;
+
+        let kept = args.run_dir.join(RUNTIME_CHANGES);
+        let kept = RuntimeChanges::load(&kept).with_context(|| {
+            format!(
+                "reading {}; remove it to forget its changes",
+                kept.display()
+            )
+        })?;
+        let (desired, warnings) = Desired::restore(config, &kept);
+        for warning in warnings {
+            warn!("{warning}");
+        }
+        let (events, health_events) = mpsc::channel(1024);
+        let mut manager = Manager {
+            args: args.clone(),
+            started: SystemTime::now(),
+            desired,
+            health: HashMap::new(),
+            net,
+            ways: Ways::new(),
+            ports,
+            tables,
+            counters,
+            model,
+            checker: Checker::new(events),
+            watcher,
+            clock,
+            flows: Arc::new(flows),
+            sweep: None,
+            ports_used: PortsUsed::default(),
+            joined: Joined::default(),
+            health_events,
+            net_changes,
+        };
+        manager.warn_of_forwarding();
+        manager.watch_health().await;
+        manager.reconcile()?;
+        Ok(manager)
+    }
+}
+
+/// Waits until the node has an address of each family that backends have.
+async fn wait_for_addresses(
+    config: &Config,
+    changes: &mut watch::Receiver<Arc<NetState>>,
+) -> anyhow::Result<()> {
+    let there = changes.wait_for(|net| aims::check_families(config, net).is_ok());
+    if timeout(ADDRESSES, there).await.is_ok() {
+        return Ok(());
+    }
+    aims::check_families(config, &changes.borrow()).map_err(|missing| anyhow!(missing))
+}
