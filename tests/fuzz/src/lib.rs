@@ -3,7 +3,11 @@
 
 pub mod audit;
 pub mod bytes;
+pub mod corpus;
+pub mod fuzz;
 pub mod generate;
 pub mod model;
+pub mod report;
+pub mod rig;
 pub mod site;
 pub mod sum;

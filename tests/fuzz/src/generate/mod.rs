@@ -135,7 +135,7 @@ fn from_client(site: &Site, dice: &mut Dice) -> Vec<u8> {
     let client = dice.client(service.vip.is_ipv6());
     let mut port = dice.0.u16(service.ports.clone());
     // A few of a range's ports only, so that flows come again.
-    if service.ports.clone().count() > 4 && !dice.one_in(8) {
+    if service.ports.len() > 4 && !dice.one_in(8) {
         port = service.ports.start() + port % 4;
     }
     if dice.one_in(60) {

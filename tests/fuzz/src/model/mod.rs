@@ -187,6 +187,11 @@ impl Model {
         self.told = told;
     }
 
+    /// Nobody has been told anything.
+    pub fn forget_told(&mut self) {
+        self.told = too_big::Told::default();
+    }
+
     /// A backend's standing has changed, and with it its service's wheel.
     pub fn set_standing(&mut self, number: u16, standing: crate::site::Standing) {
         let Some(service) = self.site.backend(number).map(|backend| backend.service) else {
