@@ -230,7 +230,7 @@ mod tests {
         let found = checksums(&good);
         assert_eq!(found.len(), 1);
         assert!(found[0].valid, "{found:?}");
-        let mut bad = good.clone();
+        let mut bad = good;
         bad[58] ^= 1;
         assert!(!checksums(&bad)[0].valid);
         repair(&mut bad);

@@ -5,16 +5,16 @@ use std::net::{IpAddr, Ipv6Addr};
 use lb_common::verdict::Verdict;
 
 use super::{
-    Model, Outcome, Way,
+    Model, Outcome, Seen, Way,
     frames::{self, back, back_to, ipv6_header},
     is_group,
-    parse::{ICMP6, Ip, Link},
+    parse::{ICMP6, Link},
     too_big::is_one_host,
 };
 use crate::{
     bytes::{address4, address6, put_address, put_word, word},
     site::OWN,
-    sum::{add, pseudo, sum, update},
+    sum::{add, nonzero, pseudo, sum, update},
 };
 
 const NEIGHBOUR_SOLICITATION: u8 = 135;
@@ -108,7 +108,11 @@ impl Model {
     }
 
     /// Echo requests (RFC 1122 section 3.2.2.6, RFC 4443 section 4.1).
-    pub(super) fn echo(&self, frame: &[u8], link: &Link, ip: &Ip) -> Vec<Outcome> {
+    pub(super) fn echo(&self, seen: &Seen<'_>) -> Vec<Outcome> {
+        let Seen {
+            frame, link, ip, ..
+        } = *seen;
+
         let Some(vip) = self.site.vip(ip.destination) else {
             return vec![Outcome::pass(Verdict::PassNotVip, frame)];
         };
@@ -143,7 +147,8 @@ impl Model {
             zeros.push(10);
         }
         let old = &frame[ip.upper..ip.upper + 2];
-        let checksum = update(word(&body, upper + 2), old, &reply);
+        // Under a message that is all zeros only all ones adds up.
+        let checksum = nonzero(update(word(&body, upper + 2), old, &reply));
         body[upper..upper + 2].copy_from_slice(&reply);
         put_word(&mut body, upper + 2, checksum);
         let sent = back(link, link.ether_type, &body);

@@ -3,16 +3,18 @@
 use lb_common::verdict::Verdict;
 
 use super::{
-    Effect, Key, Model, Outcome, Stage, Way,
+    Effect, Key, Model, Outcome, Seen, Stage, Way,
     fragments::{self, Remembered},
     frames::{self, translate},
-    parse::{Ip, Link, Piece},
+    parse::Piece,
 };
 use crate::site::{Backend, Mode};
 
 impl Model {
     /// A segment that isn't for a VIP: perhaps a `nat` server's answer.
-    pub(super) fn from_nat(&self, frame: &[u8], link: &Link, ip: &Ip) -> Vec<Outcome> {
+    pub(super) fn answer_of_nat(&self, seen: &Seen<'_>) -> Vec<Outcome> {
+        let Seen { frame, ip, .. } = *seen;
+
         let mut outcomes = Vec::new();
         let (server, port) = (ip.source, ip.source_port(frame));
         let client_port = ip.destination_port(frame);
@@ -29,7 +31,7 @@ impl Model {
             let Some(stage) = self.stage_at(key, backend.number) else {
                 continue;
             };
-            outcomes.extend(self.returned(frame, link, ip, backend, key, stage));
+            outcomes.extend(self.returned(seen, backend, key, stage));
             if self.is_sure(key) {
                 return outcomes;
             }
@@ -82,7 +84,9 @@ impl Model {
     }
 
     /// A segment to an address of the pool.
-    pub(super) fn from_full_nat(&self, frame: &[u8], link: &Link, ip: &Ip) -> Vec<Outcome> {
+    pub(super) fn answer_of_full_nat(&self, seen: &Seen<'_>) -> Vec<Outcome> {
+        let Seen { frame, ip, .. } = *seen;
+
         let place = (ip.destination, ip.destination_port(frame));
         let owner = self.ports.get(&place).copied();
         let candidates: Vec<Key> = match owner {
@@ -103,7 +107,7 @@ impl Model {
                 if (backend.address, port, protocol)
                     == (ip.source, ip.source_port(frame), ip.protocol)
                 {
-                    let mut way = self.returned(frame, link, ip, backend, key, stage);
+                    let mut way = self.returned(seen, backend, key, stage);
                     for outcome in &mut way {
                         outcome.effects.push(Effect::Port(key, place));
                     }
@@ -118,16 +122,10 @@ impl Model {
     }
 
     /// A segment of a flow's server.
-    fn returned(
-        &self,
-        frame: &[u8],
-        link: &Link,
-        ip: &Ip,
-        backend: &Backend,
-        key: Key,
-        stage: Stage,
-    ) -> Vec<Outcome> {
-        let mut way = self.to_client(frame, link, ip, backend, key, Verdict::ReturnNat);
+    fn returned(&self, seen: &Seen<'_>, backend: &Backend, key: Key, stage: Stage) -> Vec<Outcome> {
+        let Seen { frame, ip, .. } = *seen;
+
+        let mut way = self.to_client(seen, backend, key, Verdict::ReturnNat);
         let after = stage.after_server(ip.is_tcp(), ip.flags(frame));
         for outcome in &mut way {
             outcome
@@ -140,13 +138,15 @@ impl Model {
     /// A segment, or a later fragment, on its way to a client.
     pub(super) fn to_client(
         &self,
-        frame: &[u8],
-        link: &Link,
-        ip: &Ip,
+        seen: &Seen<'_>,
         backend: &Backend,
         key: Key,
         verdict: Verdict,
     ) -> Vec<Outcome> {
+        let Seen {
+            frame, link, ip, ..
+        } = *seen;
+
         let vip = self.site.services[key.service].vip;
         let source = Some((vip, Some(key.vip_port)));
         let destination =
@@ -162,7 +162,7 @@ impl Model {
             }
             Some(_) if ip.ttl <= 1 => return vec![Outcome::drop(Verdict::DropTtl)],
             Some(hop) if ip.length > usize::from(hop.mtu) => {
-                return self.too_big(frame, link, ip, usize::from(hop.mtu));
+                return self.too_big(seen, usize::from(hop.mtu));
             }
             Some(hop) => {
                 let zeros = translate(&mut body, ip, source, destination, 1, has_upper);

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use lb_common::verdict::Verdict;
 
 use super::{
-    Got, Key, Model, Outcome, Way,
+    Key, Model, Outcome, Seen, Way,
     frames::{self, translate},
-    parse::{self, Ip, Link, Piece},
+    parse::{self, Ip, Piece},
 };
 use crate::{
     bytes::{address4, address6, octets, put_address, put_word, word},
@@ -44,7 +44,9 @@ struct Translation {
 
 impl Model {
     /// An ICMP or ICMPv6 packet.
-    pub(super) fn icmp(&self, frame: &[u8], link: &Link, ip: &Ip, got: &Got<'_>) -> Vec<Outcome> {
+    pub(super) fn icmp(&self, seen: &Seen<'_>) -> Vec<Outcome> {
+        let Seen { frame, ip, .. } = *seen;
+
         let (kind, code) = (frame[ip.upper], frame[ip.upper + 1]);
         let (echo_request, is_error) = if ip.is_v6() {
             (128, matches!(kind, 1..=4))
@@ -52,7 +54,7 @@ impl Model {
             (8, matches!(kind, 3 | 11 | 12))
         };
         if (kind, code) == (echo_request, 0) {
-            return self.echo(frame, link, ip);
+            return self.echo(seen);
         }
         let is_vip = self.site.vip(ip.destination).is_some();
         if !is_error {
@@ -64,23 +66,18 @@ impl Model {
         }
         let quote = quote(frame, ip);
         if self.site.is_pool(ip.destination) {
-            return self.error_to_pool(frame, link, ip, quote);
+            return self.error_to_pool(seen, quote);
         }
         if is_vip {
-            return self.error_to_vip(frame, link, ip, quote, got);
+            return self.error_to_vip(seen, quote);
         }
-        self.error_to_others(frame, link, ip, quote)
+        self.error_to_others(seen, quote)
     }
 
     /// Section 8a: about what a backend sent, or seemed to send, from the VIP.
-    fn error_to_vip(
-        &self,
-        frame: &[u8],
-        link: &Link,
-        ip: &Ip,
-        quote: Option<Quote>,
-        got: &Got<'_>,
-    ) -> Vec<Outcome> {
+    fn error_to_vip(&self, seen: &Seen<'_>, quote: Option<Quote>) -> Vec<Outcome> {
+        let Seen { ip, .. } = *seen;
+
         let unknown = Outcome::drop(Verdict::DropError);
         let flow = quote
             .filter(|quote| quote.source.0 == ip.destination)
@@ -103,23 +100,18 @@ impl Model {
             match backend.filter(|backend| backend.standing != Standing::Down) {
                 None => outcomes.push(unknown.clone()),
                 Some(backend) => {
-                    outcomes.push(self.error_to(frame, link, ip, backend, key, &quote, got));
+                    outcomes.push(self.error_to(seen, backend, key, &quote));
                 }
             }
         }
         outcomes
     }
 
-    fn error_to(
-        &self,
-        frame: &[u8],
-        link: &Link,
-        ip: &Ip,
-        backend: &Backend,
-        key: Key,
-        quote: &Quote,
-        got: &Got<'_>,
-    ) -> Outcome {
+    fn error_to(&self, seen: &Seen<'_>, backend: &Backend, key: Key, quote: &Quote) -> Outcome {
+        let Seen {
+            frame, link, ip, ..
+        } = *seen;
+
         let verdict = Verdict::ForwardError;
         if backend.mode != Mode::Dsr && ip.ttl <= 1 {
             return Outcome::drop(Verdict::DropTtl);
@@ -132,7 +124,7 @@ impl Model {
             return frames::sent(verdict, frames::way(&backend.hop), sent, &[]);
         }
         if backend.mode.is_tunnel() {
-            return self.encapsulated(frame, link, ip, backend, key, verdict, got);
+            return self.encapsulated(seen, backend, key, verdict);
         }
         let own = (backend.mode == Mode::FullNat).then(|| self.port_of.get(&key).copied());
         let translation = Translation {
@@ -147,13 +139,9 @@ impl Model {
     }
 
     /// Section 8b: about what a `nat` client's packet became; 8d: about a tunnel.
-    fn error_to_others(
-        &self,
-        frame: &[u8],
-        link: &Link,
-        ip: &Ip,
-        quote: Option<Quote>,
-    ) -> Vec<Outcome> {
+    fn error_to_others(&self, seen: &Seen<'_>, quote: Option<Quote>) -> Vec<Outcome> {
+        let Seen { frame, ip, .. } = *seen;
+
         let mut outcomes = Vec::new();
         if let Some(quote) = quote.filter(|quote| quote.source.0 == ip.destination) {
             let (server, port) = quote.destination;
@@ -176,13 +164,13 @@ impl Model {
                     quoted_destination: Some((vip, Some(vip_port))),
                     ..Translation::default()
                 };
-                outcomes.extend(self.error_back(frame, link, ip, key, &quote, &translation));
+                outcomes.extend(self.error_back(seen, key, &quote, &translation));
                 if self.is_sure(key) {
                     return outcomes;
                 }
             }
         }
-        outcomes.extend(self.relayed(frame, link, ip));
+        outcomes.extend(self.relayed(seen));
         if outcomes.iter().all(|o| o.verdict != Verdict::RelayTooBig) {
             outcomes.push(Outcome::pass(Verdict::PassNotVip, frame));
         }
@@ -190,13 +178,9 @@ impl Model {
     }
 
     /// Section 8c: about what a `full-nat` client's packet became.
-    fn error_to_pool(
-        &self,
-        frame: &[u8],
-        link: &Link,
-        ip: &Ip,
-        quote: Option<Quote>,
-    ) -> Vec<Outcome> {
+    fn error_to_pool(&self, seen: &Seen<'_>, quote: Option<Quote>) -> Vec<Outcome> {
+        let Seen { ip, .. } = *seen;
+
         let unknown = vec![Outcome::drop(Verdict::DropError)];
         let Some(quote) = quote.filter(|quote| quote.source.0 == ip.destination) else {
             return unknown;
@@ -226,18 +210,20 @@ impl Model {
             quoted_source: Some((key.client, Some(key.client_port))),
             quoted_destination: Some((service.vip, Some(key.vip_port))),
         };
-        self.error_back(frame, link, ip, key, &quote, &translation)
+        self.error_back(seen, key, &quote, &translation)
     }
 
     fn error_back(
         &self,
-        frame: &[u8],
-        link: &Link,
-        ip: &Ip,
+        seen: &Seen<'_>,
         key: Key,
         quote: &Quote,
         translation: &Translation,
     ) -> Vec<Outcome> {
+        let Seen {
+            frame, link, ip, ..
+        } = *seen;
+
         let Some(hop) = self.site.route(key.client) else {
             let (body, zeros) = translated(frame, ip, quote, translation, 0);
             let mut passed = frame[..ip.at].to_vec();

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use lb_common::verdict::Verdict;
 
 use super::{
-    Effect, Got, Key, Model, Outcome,
+    Effect, Got, Key, Model, Outcome, Seen,
     flows::Choice,
     fragments::{self, Remembered},
     frames::{self, translate},
-    parse::{Ip, Link, Piece, link},
+    parse::{Ip, Piece, link},
 };
 use crate::{
     bytes::{address4, address6, word},
@@ -18,14 +18,9 @@ use crate::{
 
 impl Model {
     /// A segment for a service.
-    pub(super) fn forward(
-        &self,
-        frame: &[u8],
-        link: &Link,
-        ip: &Ip,
-        service: usize,
-        got: &Got<'_>,
-    ) -> Vec<Outcome> {
+    pub(super) fn forward(&self, seen: &Seen<'_>, service: usize) -> Vec<Outcome> {
+        let Seen { frame, ip, .. } = *seen;
+
         let key = Key {
             service,
             client: ip.source,
@@ -39,7 +34,7 @@ impl Model {
                 outcomes.push(Outcome::drop(choice.verdict));
                 continue;
             };
-            let mut way = self.to_backend(frame, link, ip, backend, key, choice.verdict, got);
+            let mut way = self.to_backend(seen, backend, key, choice.verdict);
             for outcome in &mut way {
                 outcome.effects.extend(remembered(key, &choice));
             }
@@ -51,21 +46,22 @@ impl Model {
     /// A segment, or a later fragment, on its way to a backend.
     pub(super) fn to_backend(
         &self,
-        frame: &[u8],
-        link: &Link,
-        ip: &Ip,
+        seen: &Seen<'_>,
         backend: &Backend,
         key: Key,
         verdict: Verdict,
-        got: &Got<'_>,
     ) -> Vec<Outcome> {
+        let Seen {
+            frame, link, ip, ..
+        } = *seen;
+
         let mode = backend.mode;
         if mode != Mode::Dsr && ip.ttl <= 1 {
             return vec![Outcome::drop(Verdict::DropTtl)];
         }
         let mtu = usize::from(backend.hop.mtu);
         if ip.length + mode.overhead() > mtu {
-            return self.too_big(frame, link, ip, mtu - mode.overhead());
+            return self.too_big(seen, mtu - mode.overhead());
         }
         let mut outcome = match mode {
             Mode::Dsr => {
@@ -73,20 +69,20 @@ impl Model {
                 let sent = frames::to_hop(link, &backend.hop, link.ether_type, body);
                 frames::sent(verdict, frames::way(&backend.hop), sent, &[])
             }
-            Mode::Nat => translated(frame, link, ip, backend, None, verdict),
-            Mode::FullNat => match self.pool_port(key, got) {
+            Mode::Nat => translated(seen, backend, None, verdict),
+            Mode::FullNat => match self.pool_port(key, seen.got) {
                 Some(port) => {
-                    let mut outcome = translated(frame, link, ip, backend, Some(port), verdict);
+                    let mut outcome = translated(seen, backend, Some(port), verdict);
                     outcome.effects.push(Effect::Port(key, port));
                     outcome
                 }
                 // It had to be one of the pool's.
                 None => {
                     let some = (self.some_pool_address(ip), self.site.pool.first_port);
-                    translated(frame, link, ip, backend, Some(some), verdict)
+                    translated(seen, backend, Some(some), verdict)
                 }
             },
-            _ => self.encapsulated(frame, link, ip, backend, key, verdict, got),
+            _ => self.encapsulated(seen, backend, key, verdict),
         };
         if let Piece::First(id) = ip.piece {
             outcome.effects.push(Effect::Fragment(
@@ -144,13 +140,15 @@ fn upper_of(packet: &[u8]) -> Option<usize> {
 
 /// `nat`, and `full-nat` where there is a source of our own.
 pub(super) fn translated(
-    frame: &[u8],
-    link: &Link,
-    ip: &Ip,
+    seen: &Seen<'_>,
     backend: &Backend,
     own: Option<(IpAddr, u16)>,
     verdict: Verdict,
 ) -> Outcome {
+    let Seen {
+        frame, link, ip, ..
+    } = *seen;
+
     let mut body = frame[ip.at..].to_vec();
     let source = own.map(|(address, port)| (address, Some(port)));
     let destination = (backend.address, (backend.port != 0).then_some(backend.port));

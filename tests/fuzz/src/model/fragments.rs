@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use lb_common::verdict::Verdict;
 
 use super::{
-    Got, Key, Model, Outcome,
-    parse::{Ip, Link, Piece},
+    Key, Model, Outcome, Seen,
+    parse::{Ip, Piece},
 };
 use crate::site::Standing;
 
@@ -38,7 +38,9 @@ pub fn id(ip: &Ip, id: u32) -> Id {
 
 impl Model {
     /// A fragment other than the first.
-    pub(super) fn later(&self, frame: &[u8], link: &Link, ip: &Ip, got: &Got<'_>) -> Vec<Outcome> {
+    pub(super) fn later(&self, seen: &Seen<'_>) -> Vec<Outcome> {
+        let Seen { frame, ip, .. } = *seen;
+
         let Piece::Later(number) = ip.piece else {
             return Vec::new();
         };
@@ -56,9 +58,9 @@ impl Model {
             return vec![Outcome::drop(Verdict::DropFragment)];
         }
         if known.back {
-            return self.to_client(frame, link, ip, backend, known.key, Verdict::ReturnFragment);
+            return self.to_client(seen, backend, known.key, Verdict::ReturnFragment);
         }
         let verdict = Verdict::ForwardFragment;
-        self.to_backend(frame, link, ip, backend, known.key, verdict, got)
+        self.to_backend(seen, backend, known.key, verdict)
     }
 }

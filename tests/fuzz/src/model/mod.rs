@@ -11,7 +11,7 @@ mod flows;
 mod forward;
 mod fragments;
 mod frames;
-pub(crate) mod parse;
+pub mod parse;
 mod relay;
 mod too_big;
 mod tunnel;
@@ -42,6 +42,14 @@ pub struct Got<'a> {
     pub way: Way,
     /// The frame afterwards.
     pub frame: &'a [u8],
+}
+
+/// An IP packet, and what came out.
+struct Seen<'a> {
+    frame: &'a [u8],
+    link: &'a Link,
+    ip: &'a Ip,
+    got: &'a Got<'a>,
 }
 
 /// Where a frame goes.
@@ -258,27 +266,33 @@ impl Model {
         parsed: Result<Ip, Refused>,
         got: &Got<'_>,
     ) -> Vec<Outcome> {
-        let ip = match parsed {
+        let ip = match &parsed {
             Ok(ip) => ip,
-            Err(refused) => return vec![self.refused(frame, &refused)],
+            Err(refused) => return vec![self.refused(frame, refused)],
+        };
+        let seen = &Seen {
+            frame,
+            link,
+            ip,
+            got,
         };
         if let Piece::Later(_) = ip.piece {
-            return self.later(frame, link, &ip, got);
+            return self.later(seen);
         }
         if !ip.has_ports() {
-            return self.icmp(frame, link, &ip, got);
+            return self.icmp(seen);
         }
         let port = ip.destination_port(frame);
         if let Some(service) = self.site.service(ip.destination, port, ip.protocol) {
-            return self.forward(frame, link, &ip, service, got);
+            return self.forward(seen, service);
         }
         if self.site.is_pool(ip.destination) {
-            return self.from_full_nat(frame, link, &ip);
+            return self.answer_of_full_nat(seen);
         }
         if self.site.vip(ip.destination).is_some() {
             return vec![Outcome::drop(Verdict::DropClosedPort)];
         }
-        self.from_nat(frame, link, &ip)
+        self.answer_of_nat(seen)
     }
 
     fn refused(&self, frame: &[u8], refused: &Refused) -> Outcome {

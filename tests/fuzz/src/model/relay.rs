@@ -3,10 +3,10 @@
 use lb_common::verdict::Verdict;
 
 use super::{
-    Key, Model, Outcome,
+    Key, Model, Outcome, Seen,
     errors::quote_at,
     frames,
-    parse::{Ip, Link},
+    parse::Ip,
     too_big::{is_one_host, report},
 };
 use crate::{
@@ -24,7 +24,11 @@ struct Outer {
 
 impl Model {
     /// The outcomes of an error that may be about a tunnel; none if it isn't.
-    pub(super) fn relayed(&self, frame: &[u8], link: &Link, ip: &Ip) -> Vec<Outcome> {
+    pub(super) fn relayed(&self, seen: &Seen<'_>) -> Vec<Outcome> {
+        let Seen {
+            frame, link, ip, ..
+        } = *seen;
+
         let Some(mtu) = reported(frame, ip) else {
             return Vec::new();
         };

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use lb_common::verdict::Verdict;
 
 use super::{
-    Effect, Model, Outcome, Way,
+    Effect, Model, Outcome, Seen, Way,
     frames::{self, back, ipv4_header, ipv6_header},
-    parse::{ICMP, ICMP6, Ip, Link, Piece},
+    parse::{ICMP, ICMP6, Piece},
 };
 use crate::{
     bytes::put_word,
@@ -70,7 +70,11 @@ pub fn is_one_host(address: IpAddr) -> bool {
 impl Model {
     /// A packet that can't go on because the way takes only `mtu` bytes of it: what
     /// tunnel headers need is taken off already.
-    pub(super) fn too_big(&self, frame: &[u8], link: &Link, ip: &Ip, mtu: usize) -> Vec<Outcome> {
+    pub(super) fn too_big(&self, seen: &Seen<'_>, mtu: usize) -> Vec<Outcome> {
+        let Seen {
+            frame, link, ip, ..
+        } = *seen;
+
         let silent = matches!(ip.piece, Piece::Later(_)) && !ip.is_v6()
             || !(ip.has_ports() || matches!(ip.piece, Piece::Later(_)))
             || !is_one_host(ip.source);

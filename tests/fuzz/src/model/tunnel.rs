@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use super::{
-    Effect, Got, Key, Model, Outcome,
+    Effect, Key, Model, Outcome, Seen,
     frames::{self, ipv4_header, ipv6_header},
-    parse::{Ip, Link, link},
+    parse::{Ip, link},
 };
 use crate::{
     bytes::{long, octets, put_word, word},
@@ -33,14 +33,18 @@ impl Model {
     /// The packet behind outer headers.
     pub(super) fn encapsulated(
         &self,
-        frame: &[u8],
-        link: &Link,
-        ip: &Ip,
+        seen: &Seen<'_>,
         backend: &Backend,
         key: Key,
         verdict: Verdict,
-        got: &Got<'_>,
     ) -> Outcome {
+        let Seen {
+            frame,
+            link,
+            ip,
+            got,
+        } = *seen;
+
         let Some(tunnel) = backend.tunnel else {
             return Outcome::drop(Verdict::DropInternal);
         };
