@@ -81,13 +81,19 @@ impl Fixture {
 
     /// What a difference should be kept as, for a person to tell its story.
     #[must_use]
-    pub fn skeleton(difference: &Difference, seed: u64) -> String {
+    pub fn skeleton(difference: &Difference, before: Option<&[Vec<u8>]>, seed: u64) -> String {
         let d = difference;
         let mut text = format!(
             "# Say what this was. Found with seed {seed} at {}.\n",
             d.index
         );
         let _ = writeln!(text, "# The program said {}.", d.verdict.label());
+        if before.is_none() {
+            text += "# It takes a change of the site, which a fixture can't tell.\n";
+        }
+        for packet in before.unwrap_or_default() {
+            let _ = writeln!(text, "before {}", hex(packet));
+        }
         let _ = writeln!(text, "in {}", hex(&d.packet));
         if let Some(expected) = d.expected.first() {
             let _ = writeln!(text, "verdict {}", expected.verdict.label());

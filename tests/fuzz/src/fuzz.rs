@@ -64,6 +64,8 @@ pub struct Fuzz {
     seed: u64,
     round: Round,
     told: u32,
+    /// The round's packets.
+    history: Vec<Vec<u8>>,
     /// How often each verdict came.
     pub histogram: BTreeMap<Verdict, u64>,
 }
@@ -95,6 +97,7 @@ impl Fuzz {
             seed,
             round: Round::Ordinary,
             told: 0,
+            history: Vec::new(),
             histogram: BTreeMap::new(),
         })
     }
@@ -113,7 +116,48 @@ impl Fuzz {
             self.change(index)?;
         }
         let packet = self.generator.next(&self.model.site, mix(self.seed, index));
-        self.send(index, &packet)
+        let result = self.send(index, &packet);
+        self.history.push(packet);
+        result
+    }
+
+    /// The fewest packets of this round that must go before one for it to go wrong, if
+    /// it does so without changes of the site. Ends the round.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn reduced(&mut self, packet: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
+        let mut needed = std::mem::take(&mut self.history);
+        // The last one is the packet itself.
+        needed.pop();
+        if !self.goes_wrong(&needed, packet)? {
+            return Ok(None);
+        }
+        let mut part = needed.len();
+        while part > 0 {
+            let mut from = 0;
+            while from < needed.len() {
+                let mut fewer = needed.clone();
+                fewer.drain(from..needed.len().min(from + part));
+                if self.goes_wrong(&fewer, packet)? {
+                    needed = fewer;
+                } else {
+                    from += part;
+                }
+            }
+            part /= 2;
+        }
+        Ok(Some(needed))
+    }
+
+    fn goes_wrong(&mut self, before: &[Vec<u8>], packet: &[u8]) -> Result<bool> {
+        self.begin(0)?;
+        for packet in before {
+            // What goes wrong here is another story.
+            let _ = self.send(0, packet)?;
+        }
+        Ok(self.send(0, packet)?.is_err())
     }
 
     /// Sends one packet of anybody's.
@@ -187,6 +231,7 @@ impl Fuzz {
         self.rig.reset(&site)?;
         self.model.forget(site);
         self.generator = Generator::default();
+        self.history.clear();
         self.forget_told()?;
         self.round = match round % 8 {
             3 => Round::NoPorts,

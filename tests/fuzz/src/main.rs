@@ -75,9 +75,10 @@ fn run(arguments: &Arguments) -> Result<bool> {
         }
         if let Err(difference) = fuzz.step(index)? {
             println!("{}", report::report(&difference, seed));
-            keep(&difference, seed)?;
             differences += 1;
             if differences > arguments.tolerate {
+                let before = fuzz.reduced(&difference.packet)?;
+                keep(&difference, before.as_deref(), seed)?;
                 return Ok(false);
             }
         }
@@ -108,11 +109,11 @@ fn run(arguments: &Arguments) -> Result<bool> {
 }
 
 /// Writes a difference down as the beginning of a fixture.
-fn keep(difference: &Difference, seed: u64) -> Result<()> {
+fn keep(difference: &Difference, before: Option<&[Vec<u8>]>, seed: u64) -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/fuzz");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let path = folder.join(format!("{seed}-{}.txt", difference.index));
-    std::fs::write(&path, Fixture::skeleton(difference, seed))
+    std::fs::write(&path, Fixture::skeleton(difference, before, seed))
         .with_context(|| path.display().to_string())?;
     println!("  kept in {}", path.display());
     Ok(())
