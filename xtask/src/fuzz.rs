@@ -33,8 +33,15 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     }
     setup::ensure(Scope::Build)?;
     let mut fuzz = cargo();
-    fuzz.args(["run", "--quiet", "--release", "--package", "flowgate-fuzz", "--"])
-        .args(["--packets", &arguments.packets.to_string()]);
+    fuzz.args([
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "flowgate-fuzz",
+        "--",
+    ])
+    .args(["--packets", &arguments.packets.to_string()]);
     for (name, value) in [("--seed", arguments.seed), ("--at", arguments.at)] {
         if let Some(value) = value {
             fuzz.args([name, &value.to_string()]);

@@ -112,6 +112,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
 fn keep(difference: &Difference, before: Option<&[Vec<u8>]>, seed: u64) -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/fuzz");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let folder = folder.canonicalize()?;
     let path = folder.join(format!("{seed}-{}.txt", difference.index));
     std::fs::write(&path, Fixture::skeleton(difference, before, seed))
         .with_context(|| path.display().to_string())?;

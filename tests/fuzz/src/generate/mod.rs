@@ -4,6 +4,7 @@
 //! Whom a packet is for depends on what came before it: answers and errors are about
 //! packets that were really sent.
 
+mod aim;
 mod build;
 mod control;
 mod dice;
@@ -97,6 +98,9 @@ impl Generator {
         packet.truncate(LONGEST);
         if !dice.one_in(40) {
             repair(&mut packet);
+        }
+        if dice.one_in(8) {
+            aim::at_zero(&mut packet, site, &mut dice);
         }
         if dice.one_in(5) {
             mutate::mutate(&mut packet, &mut dice);

@@ -8,7 +8,7 @@ use super::{
     Model, Outcome, Seen, Way,
     frames::{self, back, back_to, ipv6_header},
     is_group,
-    parse::{ICMP6, Link},
+    parse::{self, ICMP6, Link},
     too_big::is_one_host,
 };
 use crate::{
@@ -25,7 +25,7 @@ pub fn is_solicitation(frame: &[u8], at: usize) -> bool {
     frame.len() >= at + 48
         && frame[at] >> 4 == 6
         && frame[at + 6] == ICMP6
-        && frame[at + 40..at + 42] == [NEIGHBOUR_SOLICITATION, 0]
+        && frame[at + 40] == NEIGHBOUR_SOLICITATION
 }
 
 impl Model {
@@ -60,6 +60,7 @@ impl Model {
         let pass = || Outcome::pass(Verdict::PassNeighbour, frame);
         let payload = usize::from(word(frame, at + 4));
         let malformed = frame[at + 7] != 255
+            || frame[at + 41] != 0
             || payload < 24
             || at + 40 + payload > frame.len()
             || frame.len() < at + 64
@@ -69,6 +70,8 @@ impl Model {
             // Whether it still is one is in the eye of the beholder.
             if is_group(link.to) {
                 outcomes.push(Outcome::pass(Verdict::PassGroup, frame));
+            } else if let Err(refused) = parse::ipv6(frame, at) {
+                outcomes.push(self.refused(frame, &refused));
             }
             return outcomes;
         }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     bytes::{address4, address6, long, word},
-    site::{GUE_PORT, Mode, UDP},
+    site::{Mode, Standing, UDP},
 };
 
 /// The head of a tunnel's packet, quoted.
@@ -81,12 +81,17 @@ impl Model {
                 continue;
             }
             let packet = &frame[outer.inner..ip.end()];
-            let mtu = mtu.saturating_sub(mode.overhead());
+            // No IP packet is longer, whatever the router says.
+            let mtu = mtu.saturating_sub(mode.overhead()).min(0xffff);
             let (body, ether_type) = report(packet, vip, key.client, mtu);
             let sent = frames::to_hop(link, hop, ether_type, &body);
             let way = frames::way(hop);
             let relay = frames::sent(Verdict::RelayTooBig, way, sent, &[]);
             outcomes.extend(self.limited(relay));
+            // Its flows are about to move: whether the client is told is all the same.
+            if backend.standing == Standing::Down {
+                outcomes.push(Outcome::pass(Verdict::PassNotVip, frame));
+            }
         }
         outcomes
     }
@@ -108,21 +113,27 @@ fn outer(frame: &[u8], ip: &Ip) -> Option<Outer> {
     if at + header > ip.end() {
         return None;
     }
-    let (protocol, destination) = if ip.is_v6() {
+    let (protocol, source, destination) = if ip.is_v6() {
         if frame[at] >> 4 != 6 {
             return None;
         }
-        (frame[at + 6], address6(frame, at + 24))
+        let ends = (address6(frame, at + 8), address6(frame, at + 24));
+        (frame[at + 6], ends.0, ends.1)
     } else {
         if frame[at] != 0x45 || word(frame, at + 6) & 0x1fff != 0 {
             return None;
         }
-        (frame[at + 9], address4(frame, at + 16))
+        let ends = (address4(frame, at + 12), address4(frame, at + 16));
+        (frame[at + 9], ends.0, ends.1)
     };
+    // It is about what the one whom it is sent to has sent.
+    if source != ip.destination {
+        return None;
+    }
     let behind = at + header;
     let (inner, is_gue) = match protocol {
         4 | 41 => (behind, false),
-        UDP if behind + 8 < ip.end() && word(frame, behind + 2) == GUE_PORT => (behind + 8, true),
+        UDP => (behind + 8, true),
         _ => return None,
     };
     if inner >= ip.end() {
