@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod lint;
 mod run;
 mod setup;
@@ -37,6 +38,7 @@ enum Verb {
     Lint,
     Demo(demo::Arguments),
     Bench(bench::Arguments),
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Verb::Lint => lint::main(),
         Verb::Demo(arguments) => demo::main(&arguments),
         Verb::Bench(arguments) => bench::main(&arguments),
+        Verb::Fuzz(arguments) => fuzz::main(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
