@@ -7,6 +7,7 @@ mod lint;
 mod run;
 mod setup;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ enum Verb {
     Lint,
     Demo(demo::Arguments),
     Bench(bench::Arguments),
+    Vm(vm::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Verb::Lint => lint::main(),
         Verb::Demo(arguments) => demo::main(&arguments),
         Verb::Bench(arguments) => bench::main(&arguments),
+        Verb::Vm(arguments) => vm::main(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
