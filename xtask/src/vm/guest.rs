@@ -181,29 +181,31 @@ fn follow(
             }
         };
         let took = began.elapsed();
-        match transcript.read(&line) {
-            Line::Up { seconds, release } => {
-                up = true;
-                deadline = Instant::now() + BETWEEN_STEPS;
-                tell(Event::Up {
-                    release: &release,
-                    seconds,
-                    took,
-                });
+        for line in transcript.read(&line) {
+            match line {
+                Line::Up { seconds, release } => {
+                    up = true;
+                    deadline = Instant::now() + BETWEEN_STEPS;
+                    tell(Event::Up {
+                        release: &release,
+                        seconds,
+                        took,
+                    });
+                }
+                Line::Begin(number) => {
+                    let step = &steps[number];
+                    began = Instant::now();
+                    deadline = began + step.limit;
+                    tell(Event::Begin);
+                }
+                Line::End(number, status) => {
+                    deadline = Instant::now() + BETWEEN_STEPS;
+                    let step = &steps[number];
+                    tell(Event::End { step, status, took });
+                }
+                Line::Done => return Ok(()),
+                Line::Output(line) => tell(Event::Output(&line)),
             }
-            Line::Begin(number) => {
-                let step = &steps[number];
-                began = Instant::now();
-                deadline = began + step.limit;
-                tell(Event::Begin);
-            }
-            Line::End(number, status) => {
-                deadline = Instant::now() + BETWEEN_STEPS;
-                let step = &steps[number];
-                tell(Event::End { step, status, took });
-            }
-            Line::Done => return Ok(()),
-            Line::Output(line) => tell(Event::Output(&line)),
         }
     }
 }
@@ -238,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_guest_is_followed_to_its_end() {
-        let said = "t up 4.2 6.1.0\nt begin 0\nhello\nt end 0 0\nt begin 1\nt end 1 3\nt done\n";
+        let said = "t up 4.2 6.1.0\nt begin 0\nhellot end 0 0\nt begin 1\nt end 1 3\nt done\n";
         let (result, told) = follow_lines(said);
         assert_eq!(result, Ok(()));
         let wanted = [

@@ -1,13 +1,12 @@
 # Process 1 of the guest, on the host's files: sets up what a booted machine has,
 # and does the job that job.sh describes. What is said here, and by the job, goes to
-# the second serial port. Lines with the token say how far it is; the host ends the
-# machine.
+# the second serial port. What follows the token says how far it is; the host ends
+# the machine.
 stty -F /dev/ttyS1 raw -echo
 exec </dev/null >/dev/ttyS1 2>&1
 . /run/guest/job.sh # TOKEN FOLDER KERNEL_MODULES LOAD, and the function job
 
-# A line of its own, also after output that ended in the middle of one.
-tell() { printf '\n%s %s\n' "$TOKEN" "$*"; }
+tell() { printf '%s %s\n' "$TOKEN" "$*"; }
 
 # step NUMBER COMMAND…
 step() {
@@ -30,6 +29,8 @@ load_modules() {
 release=$(uname -r)
 tell up "$(cut -d' ' -f1 /proc/uptime)" "$release"
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+# Emulated, everything takes longer, also what a test waits for.
+export FLOWGATE_SLOWNESS=5
 export HOME=/root TERM=dumb LC_ALL=C.UTF-8 TMPDIR=/run/tmp
 mkdir -m 1777 "$TMPDIR"
 mkdir -p "/lib/modules/$release" /dev/pts /dev/shm

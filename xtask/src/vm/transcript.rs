@@ -1,6 +1,6 @@
 //! What the guest says on its second serial port, line by line.
 
-/// One line of it.
+/// What one line of it says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Line {
     /// It runs on the host's files: seconds since its kernel started, and the
@@ -37,13 +37,19 @@ impl Transcript {
         self.step
     }
 
-    /// Understands one line. A marked line that makes no sense is output.
-    pub fn read(&mut self, line: &str) -> Line {
+    /// Understands one line. The guest's own words may follow output that didn't end
+    /// its line; those that make no sense are output.
+    pub fn read(&mut self, line: &str) -> Vec<Line> {
         let line = line.trim_end_matches(['\r', '\n']);
-        let understood = line
-            .strip_prefix(&self.token)
-            .and_then(|marked| self.marked(marked));
-        understood.unwrap_or_else(|| Line::Output(line.to_owned()))
+        let output = |text: &str| Line::Output(text.to_owned());
+        let Some((before, marked)) = line.split_once(&self.token) else {
+            return vec![output(line)];
+        };
+        match self.marked(marked) {
+            None => vec![output(line)],
+            Some(own) if before.is_empty() => vec![own],
+            Some(own) => vec![output(before), own],
+        }
     }
 
     fn marked(&mut self, text: &str) -> Option<Line> {
@@ -87,37 +93,33 @@ mod tests {
     #[test]
     fn marked_lines_say_how_far_it_is() {
         let mut transcript = Transcript::new("t0");
-        let up = transcript.read("t0 up 4.25 6.1.0-56-amd64\r\n");
-        let release = "6.1.0-56-amd64".to_owned();
-        assert_eq!(
-            up,
-            Line::Up {
-                seconds: 4.25,
-                release
-            }
-        );
+        let up = Line::Up {
+            seconds: 4.25,
+            release: "6.1.0-56-amd64".to_owned(),
+        };
+        let line = "t0 up 4.25 6.1.0-56-amd64\r\n";
+        assert_eq!(transcript.read(line), [up]);
         assert_eq!(transcript.step(), None);
-        assert_eq!(transcript.read("t0 begin 3\n"), Line::Begin(3));
+        assert_eq!(transcript.read("t0 begin 3\n"), [Line::Begin(3)]);
         assert_eq!(transcript.step(), Some(3));
-        assert_eq!(transcript.read("t0 end 3 101\n"), Line::End(3, 101));
+        assert_eq!(transcript.read("t0 end 3 101\n"), [Line::End(3, 101)]);
         assert_eq!(transcript.step(), None);
-        assert_eq!(transcript.read("t0 done\n"), Line::Done);
+        assert_eq!(transcript.read("t0 done\n"), [Line::Done]);
     }
 
     #[test]
     fn everything_else_is_output() {
         let mut transcript = Transcript::new("t0");
-        for line in [
-            "",
-            "done",
-            "t0",
-            "t0 end 0",
-            "t0 end x 0",
-            "t1 done",
-            "x t0 done",
-        ] {
-            assert_eq!(transcript.read(line), Line::Output(line.to_owned()));
+        for line in ["", "done", "t0", "t0 end 0", "t0 end x 0", "t1 done"] {
+            assert_eq!(transcript.read(line), [Line::Output(line.to_owned())]);
         }
+    }
+
+    #[test]
+    fn output_may_stop_in_the_middle_of_a_line() {
+        let mut transcript = Transcript::new("t0");
+        let both = [Line::Output("50 %".to_owned()), Line::End(0, 0)];
+        assert_eq!(transcript.read("50 %t0 end 0 0\n"), both);
     }
 
     #[test]
