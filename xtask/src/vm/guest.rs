@@ -20,6 +20,8 @@ use crate::run::root;
 
 /// By then the guest must have found the host's files.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
+/// Lines of the console that are shown when the guest fails: a panic's, all of them.
+const LAST_LINES: usize = 60;
 /// The guest says the next thing at once.
 const BETWEEN_STEPS: Duration = Duration::from_secs(30);
 
@@ -101,7 +103,7 @@ impl Guest<'_> {
                 .lines()
                 .filter(|line| !line.trim().is_empty())
                 .collect();
-            let last = &lines[lines.len().saturating_sub(25)..];
+            let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
             if last.is_empty() {
                 continue;
             }
