@@ -16,7 +16,7 @@ use crate::{
     lab::{Lab, PORTS},
     netns::Namespace,
     process::{Process, how},
-    wait::eventually,
+    wait::{eventually, slowness},
 };
 
 /// The service on the VIP's first port: round robin.
@@ -31,7 +31,10 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub mod health {
     use std::time::Duration;
 
-    /// From one check to the next, before jitter.
+    use crate::wait::slowness;
+
+    /// From one check to the next, before jitter. A slow machine is asked less often
+    /// ([`slowness`]), and has as much longer to answer.
     pub const INTERVAL: Duration = Duration::from_millis(200);
     /// A check without an answer by then has failed. As long as may be: the
     /// machine may be busy with other things than the lab.
@@ -46,7 +49,7 @@ pub mod health {
 
     /// The longest time that a change of a server's health may go unnoticed.
     pub fn notice() -> Duration {
-        INTERVAL * TIMES * (100 + JITTER) / 100 + TIMEOUT + SLACK
+        (INTERVAL * TIMES * (100 + JITTER) / 100 + TIMEOUT + SLACK) * slowness()
     }
 }
 
@@ -273,8 +276,8 @@ health = {{ kind = "http", path = "/healthz", interval = "{interval}ms", timeout
 "#,
             vip = lab.vip().ip(),
             forward = lab.mode.name(),
-            interval = health::INTERVAL.as_millis(),
-            timeout = health::TIMEOUT.as_millis(),
+            interval = (health::INTERVAL * slowness()).as_millis(),
+            timeout = (health::TIMEOUT * slowness()).as_millis(),
             times = health::TIMES,
             jitter = health::JITTER,
         );

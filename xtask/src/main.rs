@@ -8,6 +8,7 @@ mod lint;
 mod run;
 mod setup;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,7 @@ enum Verb {
     Demo(demo::Arguments),
     Bench(bench::Arguments),
     Fuzz(fuzz::Arguments),
+    Vm(vm::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Verb::Demo(arguments) => demo::main(&arguments),
         Verb::Bench(arguments) => bench::main(&arguments),
         Verb::Fuzz(arguments) => fuzz::main(&arguments),
+        Verb::Vm(arguments) => vm::main(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

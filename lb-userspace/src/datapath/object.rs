@@ -89,6 +89,20 @@ impl Object {
         constants: &Constants,
         pins: Option<&Path>,
     ) -> Result<Self, DatapathError> {
+        Self::load_logged(bytes, constants, pins, VerifierLogLevel::STATS)
+    }
+
+    /// As [`Object::load`]; a program that the kernel refuses is logged in such detail.
+    ///
+    /// # Errors
+    ///
+    /// As [`Object::load`].
+    pub fn load_logged(
+        bytes: &[u8],
+        constants: &Constants,
+        pins: Option<&Path>,
+        log: VerifierLogLevel,
+    ) -> Result<Self, DatapathError> {
         let mut mac = [0; 8];
         mac[..6].copy_from_slice(&constants.mac);
         let mac = u64::from_le_bytes(mac);
@@ -98,7 +112,7 @@ impl Object {
         let fold = FlowKeys(identity.flow_keys).fold_keys().0;
         let mut loader = EbpfLoader::new();
         loader
-            .verifier_log_level(VerifierLogLevel::STATS)
+            .verifier_log_level(log)
             .override_global("FLOW_SHIFT", &identity.flow_shift, true)
             .override_global("FLOW_TIMEOUTS", &identity.timeouts, true)
             .override_global("TICK_SHIFT", &identity.tick_shift, true)

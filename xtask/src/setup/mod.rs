@@ -3,7 +3,7 @@
 mod apt;
 mod bpffs;
 mod linker;
-mod log;
+pub mod log;
 mod needs;
 
 use anyhow::{Result, bail};
@@ -31,6 +31,8 @@ pub enum Scope {
     Build,
     /// That, and everything that the tests and the demo use.
     All,
+    /// That, and everything that runs them on other kernels.
+    Vm,
 }
 
 /// Runs the verb.

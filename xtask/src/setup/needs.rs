@@ -31,6 +31,19 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// Programs that it takes to run other kernels. QEMU isn't here: where it is missing,
+/// it is unpacked beside the kernels.
+const VM_PROGRAMS: &[(&str, &str, &str)] = &[
+    (
+        "busybox",
+        "busybox-static",
+        "the guest's first program, before it finds the host's",
+    ),
+    ("modprobe", "kmod", "loads modules in the guest"),
+    ("cpio", "cpio", "packs the guest's first files"),
+    ("xz", "xz-utils", "unpacks kernel modules"),
+];
+
 /// A Debian package, and what for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
@@ -62,19 +75,26 @@ impl Needs {
         if needs.linker {
             needs.add(LINKER_PACKAGES, "what bpf-linker is compiled with");
         }
-        if scope == Scope::All {
-            for (program, package, reason) in PROGRAMS {
-                if find_program(program).is_none() {
-                    needs.add(&[package], reason);
-                }
-            }
+        if scope != Scope::Build {
+            needs.add_programs(PROGRAMS);
             needs.bpffs = !bpffs::is_mounted()?;
+        }
+        if scope == Scope::Vm {
+            needs.add_programs(VM_PROGRAMS);
         }
         Ok(needs)
     }
 
     pub fn is_empty(&self) -> bool {
         self.packages.is_empty() && !self.linker && !self.bpffs
+    }
+
+    fn add_programs(&mut self, programs: &[(&str, &'static str, &'static str)]) {
+        for (program, package, reason) in programs {
+            if find_program(program).is_none() {
+                self.add(&[package], reason);
+            }
+        }
     }
 
     fn add(&mut self, names: &[&'static str], reason: &'static str) {

@@ -1,0 +1,95 @@
+//! QEMU, and the machine that it makes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use super::debian;
+use crate::run::find_program;
+use crate::setup::log::Log;
+
+const PROGRAM: &str = "qemu-system-x86_64";
+
+/// An emulator: the one installed, or else Debian's, unpacked.
+#[derive(Debug)]
+pub struct Qemu {
+    program: PathBuf,
+    /// The folder that Debian's was unpacked into; it finds its own data from its
+    /// program's path, and its libraries if told where.
+    unpacked: Option<PathBuf>,
+}
+
+impl Qemu {
+    /// Finds it, or fetches it into `cache`. It isn't installed because that can mean
+    /// to replace other packages of a machine that already has some of QEMU.
+    pub fn find(cache: &Path, log: &mut Log) -> Result<Self> {
+        if let Some(program) = find_program(PROGRAM) {
+            return Ok(Self {
+                program,
+                unpacked: None,
+            });
+        }
+        let name = "qemu-system-x86";
+        let packages = if cache.join(name).is_dir() {
+            Vec::new()
+        } else {
+            debian::with_dependencies(name)?
+        };
+        let folder = debian::unpacked(cache, name, &packages, log)?;
+        Ok(Self {
+            program: folder.join("usr/bin").join(PROGRAM),
+            unpacked: Some(folder),
+        })
+    }
+
+    /// The command that boots a kernel: the host's files read-only over 9p, kernel
+    /// messages in the file `console`, the guest's own words on standard output.
+    pub fn boot(&self, image: &Path, initramfs: &Path, console: &Path) -> Command {
+        // Whatever becomes of us, even SIGKILL, the machine goes too.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]);
+        command.arg(&self.program);
+        // No KVM: where there is a /dev/kvm, it need not run a guest, and the
+        // emulator does everywhere.
+        // Nor a thread for each CPU: while one patches the kernel's code, as for a static
+        // key, the other may run half of the patch. That was 1 boot of 20.
+        command.args(["-accel", "tcg,thread=single"]);
+        // These keep the kernel off user memory, at a price in each system call.
+        command.args(["-cpu", "max,smap=off,smep=off,la57=off"]);
+        command.args(["-m", "3072", "-smp", "2"]);
+        command.args(["-nodefaults", "-no-user-config", "-no-reboot"]);
+        command.args(["-display", "none", "-monitor", "none"]);
+        command.arg("-serial").arg(option("file:", console));
+        command.args(["-serial", "stdio"]);
+        command.arg("-kernel").arg(image);
+        command.arg("-initrd").arg(initramfs);
+        command.args(["-append", KERNEL_PARAMETERS]);
+        command.args([
+            "-fsdev",
+            "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
+            "-device",
+            "virtio-9p-pci,fsdev=host,mount_tag=host",
+        ]);
+        if let Some(folder) = &self.unpacked {
+            let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"]
+                .map(|library| folder.join(library).display().to_string());
+            command.env("LD_LIBRARY_PATH", libraries.join(":"));
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+/// A panic or an oops ends the machine at once, and with it the run; early ones are seen
+/// too. A timer interrupt that comes late, because the host is busy, must not be one. The
+/// rest is for speed: nobody attacks the guest, its clock is as good as the host's, and
+/// it makes and removes many network namespaces.
+const KERNEL_PARAMETERS: &str = "console=ttyS0 earlyprintk=serial,ttyS0 quiet panic=-1 oops=panic \
+    no_timer_check tsc=reliable mitigations=off nokaslr apparmor=0 selinux=0 rcupdate.rcu_expedited=1";
+
+fn option(prefix: &str, path: &Path) -> std::ffi::OsString {
+    let mut option = std::ffi::OsString::from(prefix);
+    option.push(path);
+    option
+}

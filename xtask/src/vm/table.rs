@@ -1,0 +1,64 @@
+//! What is run on each kernel. A test that needs another kernel than the host's gets
+//! a row here.
+
+use std::time::Duration;
+
+/// Modules that the guest loads before the first step: what tests make links,
+/// tunnels and queues of. Several are missing from small kernels such as the host's.
+pub const MODULES: &[&str] = &[
+    "veth",
+    "dummy",
+    "8021q",
+    "ipip",
+    "ip6_tunnel",
+    "sit",
+    "fou",
+    "fou6",
+    "ip_vs",
+    "ip_vs_mh",
+    "nf_tables",
+    "sch_tbf",
+    "sch_netem",
+    "virtio_net",
+];
+
+/// A program to run in the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// A binary of the tests' package; all that it says is shown.
+    Binary(&'static str),
+    /// A test binary of that package (`cargo test --test …`), and the part of the
+    /// names of the tests to run; all of them when it is empty.
+    Tests(&'static str, &'static str),
+}
+
+/// One line of what is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    pub title: &'static str,
+    pub program: Program,
+    /// By then it hangs. Emulation is some twenty times slower than the host.
+    pub limit: Duration,
+}
+
+/// The program that prints the verifier's figures, in the guest and on the host.
+pub const VERIFIER: &str = "flowgate-verifier";
+
+/// All that is run, in this order.
+pub const ROWS: &[Row] = &[
+    Row {
+        title: "the kernel's verifier",
+        program: Program::Binary(VERIFIER),
+        limit: Duration::from_secs(120),
+    },
+    Row {
+        title: "single packets",
+        program: Program::Tests("packet", ""),
+        limit: Duration::from_secs(600),
+    },
+    Row {
+        title: "requests through namespaces",
+        program: Program::Tests("traffic", "requests_are_answered_by_both_servers"),
+        limit: Duration::from_secs(300),
+    },
+];
