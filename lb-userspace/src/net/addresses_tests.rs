@@ -131,15 +131,18 @@ fn speaks_from_as_the_kernel_would() {
             Some("2001:db8::2"),
         ),
         (
-            "the longest common prefix, up to its own",
-            vec![
-                ("2001:db8:2::8/64", none),
-                ("2001:db8:2::1/64", none),
-                ("2001:db8::9/48", none),
-            ],
+            "the longest common prefix",
+            vec![("2001:db8:9::1/64", none), ("2001:db8:2::1/64", none)],
             None,
             "2001:db8:2::9",
-            Some("2001:db8:2::8"),
+            Some("2001:db8:2::1"),
+        ),
+        (
+            "but no longer than its subnet's",
+            vec![("2001:db8:2::1/64", none), ("2001:db8:2::8/64", none)],
+            None,
+            "2001:db8:2::9",
+            Some("2001:db8:2::1"),
         ),
         (
             "in the router's subnet",

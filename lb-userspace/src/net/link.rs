@@ -1,7 +1,7 @@
 //! Network interfaces, as netlink messages tell of them.
 
 use rtnetlink::packet_route::link::{
-    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
     VlanProtocol as KernelProtocol,
 };
 
@@ -29,6 +29,9 @@ pub struct Link {
     pub loopback: bool,
     /// What VLAN it is, on which link; `None` for other kinds of link.
     pub vlan: Option<Vlan>,
+    /// Changes after `carrier`, when the kernel has drawn the consequences: only then
+    /// are next hops on the link marked.
+    pub(super) settled: State,
 }
 
 impl Link {
@@ -43,6 +46,7 @@ impl Link {
             carrier: false,
             loopback: false,
             vlan: None,
+            settled: State::Unknown,
         }
     }
 
@@ -57,6 +61,7 @@ impl Link {
                 LinkAttribute::IfName(name) => self.name.clone_from(name),
                 LinkAttribute::Address(bytes) => self.mac = decode::mac(bytes),
                 LinkAttribute::Mtu(bytes) => self.mtu = *bytes,
+                LinkAttribute::OperState(state) => self.settled = *state,
                 LinkAttribute::LinkInfo(info) => {
                     self.vlan = vlan(info, parent(&message.attributes));
                 }

@@ -125,7 +125,7 @@ impl NetState {
         link.take(message);
         // Routes come, go and die with their link, and change their MTU with its, all
         // partly in silence.
-        let followed = |link: &Link| (link.up, link.carrier, link.mtu);
+        let followed = |link: &Link| (link.up, link.carrier, link.settled, link.mtu);
         let applied = match before {
             Some(before) if *before == link => Applied::Unchanged,
             Some(before) if followed(before) != followed(&link) => Applied::Resync,

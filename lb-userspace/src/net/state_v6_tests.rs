@@ -7,7 +7,7 @@ use rtnetlink::{
     packet_route::{
         AddressFamily, RouteNetlinkMessage as M,
         address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
-        link::{LinkAttribute, LinkFlags, LinkMessage},
+        link::{LinkAttribute, LinkFlags, LinkMessage, State},
         neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState},
         route::{
             RouteAttribute, RouteCacheInfo, RouteMessage, RouteMetric, RouteNextHopFlags,
@@ -258,6 +258,23 @@ fn of_several_next_hops_the_first_usable_counts() {
         assert_eq!(route.and_then(|r| r.gateway), expected);
         assert_eq!(route.is_some_and(|r| r.ifindex == ETH2), expected.is_some());
     }
+}
+
+#[test]
+fn routes_follow_a_link_once_it_has_settled() {
+    let M::NewLink(mut message) = link(ETH1, 1500) else {
+        panic!("a link")
+    };
+    let mut state = state();
+    message.header.flags = LinkFlags::Up;
+    assert_eq!(state.apply(&M::NewLink(message.clone())), Applied::Resync);
+    assert_eq!(
+        state.apply(&M::NewLink(message.clone())),
+        Applied::Unchanged
+    );
+    let settled = LinkAttribute::OperState(State::LowerLayerDown);
+    message.attributes.push(settled);
+    assert_eq!(state.apply(&M::NewLink(message)), Applied::Resync);
 }
 
 #[test]
