@@ -89,6 +89,7 @@ impl Rig {
             egress: 0,
             mac: OWN,
             sample: 0,
+            has_buffers: false,
         };
         let mut object = Object::load(object::OBJECT, &constants, None)?;
         object.program(object::PROGRAM)?;
