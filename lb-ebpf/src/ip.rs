@@ -27,6 +27,8 @@ pub trait Ip: Copy + 'static {
     /// Type and code of the ICMP error that tells of a packet too long, as they lie in
     /// the packet.
     const TOO_BIG: u16;
+    /// Which bits of them a receiver looks at.
+    const TOO_BIG_BITS: u16;
 
     /// Tells what a packet of this version, addressed to us, is.
     fn parse(packet: &Packet, frame: &Frame) -> Parsed<Self>
@@ -203,6 +205,7 @@ impl Ip for V4 {
     const FAMILY: Family = Family::V4;
     const HEADER: usize = at::IPV4;
     const TOO_BIG: u16 = 0x0304u16.to_be();
+    const TOO_BIG_BITS: u16 = 0xffff;
 
     #[inline(always)]
     fn parse(packet: &Packet, frame: &Frame) -> Parsed<V4> {
@@ -308,6 +311,8 @@ impl Ip for V6 {
     const FAMILY: Family = Family::V6;
     const HEADER: usize = at::IPV6;
     const TOO_BIG: u16 = 0x0200u16.to_be();
+    /// The code is ignored (RFC 4443 section 3.2).
+    const TOO_BIG_BITS: u16 = 0xff00u16.to_be();
 
     #[inline(always)]
     fn parse(packet: &Packet, frame: &Frame) -> Parsed<V6> {

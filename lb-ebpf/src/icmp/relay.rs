@@ -72,7 +72,9 @@ fn tunnelled<I: Ip>(
     let is_v4 = I::FAMILY == Family::V4;
     // Of ICMP the lower half is the MTU (RFC 1191 section 4).
     let mtu = if is_v4 { word & 0xffff } else { word };
-    if message.load::<u16, { at::icmp::TYPE }>() != I::TOO_BIG || mtu == 0 {
+    let kind = message.load::<u16, { at::icmp::TYPE }>() & I::TOO_BIG_BITS;
+    // Routers from before RFC 1191 tell no MTU.
+    if kind != I::TOO_BIG || is_v4 && mtu == 0 {
         return None;
     }
     let quoted = error.l4 + at::UDP;
