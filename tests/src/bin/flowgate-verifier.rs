@@ -7,9 +7,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::VerifierLogLevel;
-use flowgate::datapath::{
-    Constants, Object,
-    object::{self, OBJECT},
+use flowgate::{
+    config::model::Timeouts,
+    datapath::{
+        Constants, Object,
+        object::{self, OBJECT},
+    },
 };
 
 /// Instructions that a verifier processes before it gives up
@@ -67,10 +70,11 @@ fn every_program() -> Result<()> {
 
 fn load(sample: u32, log: VerifierLogLevel) -> Result<Object> {
     let constants = Constants {
-        identity: object::new_identity(1 << 16)?,
-        ifindex: 1,
+        identity: object::new_identity(1 << 16, &Timeouts::default())?,
+        egress: 0,
         mac: [2, 0, 0, 0, 0, 1],
         sample,
+        has_buffers: false,
     };
     Ok(Object::load_logged(OBJECT, &constants, None, log)?)
 }
