@@ -171,23 +171,25 @@ pub fn send(packet: &Packet, frame: &Frame, hop: HopWords) -> Option<Verdict> {
             None => Some(Verdict::DropInternal),
         };
     }
-    if send_retagged(packet.context(), hop.tags().0, hop.macs, hop.source) {
+    if step_retag(packet.context(), hop.tags().0, hop.macs, hop.source) != 0 {
         None
     } else {
         Some(Verdict::DropNoHeadroom)
     }
 }
 
+/// By itself, so that the verifier looks at it once. 1 if there was room, else 0.
 #[inline(never)]
-fn send_retagged(context: Context, tags: u32, macs: u64, source: u32) -> bool {
+#[unsafe(no_mangle)]
+extern "C" fn step_retag(context: Context, tags: u32, macs: u64, source: u32) -> u64 {
     let packet = Packet::of(context);
     let frame = parse(&packet);
     match retag(&packet, &frame, Tags(tags)).and_then(|packet| packet.window()) {
         Some(head) => {
             address(head, macs, source);
-            true
+            1
         }
-        None => false,
+        None => 0,
     }
 }
 

@@ -7,7 +7,11 @@
 )]
 
 use aya_ebpf::{macros::xdp, programs::XdpContext};
-use lb_ebpf::{clock, flow::Table, maps, node, pipeline, transmit};
+use lb_ebpf::{
+    clock, maps, node,
+    pipeline::{self, Outcome, step_four},
+    transmit,
+};
 
 /// Every packet that an interface receives, each in one buffer.
 #[xdp]
@@ -23,7 +27,9 @@ pub fn flowgate_frags(context: XdpContext) -> u32 {
 
 #[inline(always)]
 fn way(context: &XdpContext) -> u32 {
-    let outcome = pipeline::run::<Table>(context.ctx);
+    let outcome = pipeline::run(context.ctx, |context| {
+        Outcome::from_word(step_four(context))
+    });
     maps::count(outcome);
     node::sample(context, outcome);
     transmit::action(outcome)

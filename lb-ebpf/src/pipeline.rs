@@ -7,7 +7,7 @@ use lb_common::{
 
 use crate::{
     answer,
-    flow::Flows,
+    flow::{Flows, Table},
     fragment,
     frame::{self, Carries, Frame},
     icmp::{self, Message, relay},
@@ -58,6 +58,8 @@ enum Step {
     ErrorInTunnel = 11 << 32,
     /// An ICMP error about what we have sent from a port of the pool.
     ErrorFromPort = 12 << 32,
+    /// An ICMP error about what a backend has sent.
+    ErrorToBackend = 13 << 32,
 }
 
 /// Set in the number of what isn't a verdict yet.
@@ -74,6 +76,7 @@ const FAMILY_BIT: u32 = 40;
 const PORT_BIT: u32 = 41;
 const STEP_BITS: u64 = (1 << PORT_BIT) - 1;
 const _: () = assert!((icmp::NO_PORT as u64) < 1 << (64 - PORT_BIT));
+const _: () = assert!(rewrite::SPREAD_BITS <= 64 - PORT_BIT);
 /// Of what [`Step::ToFull`] is told, the bits that say which port; the verdict is above.
 const PLACE_BITS: u32 = 25;
 const _: () = assert!((limits::MAX_POOL as u64) << 16 <= 1 << PLACE_BITS);
@@ -128,13 +131,22 @@ impl Outcome {
         Outcome(Outcome::message::<I>(Step::ErrorFromPort, l4).0 | number)
     }
 
-    /// The number of [`Outcome::from_port`].
+    /// The next step of an ICMP error that begins at `l4` in its frame, and is about what
+    /// a backend has sent.
+    #[inline(always)]
+    fn to_backend<I: Ip>(l4: usize, way: Way) -> Self {
+        let backend = u64::from(way.backend.number()) << MESSAGE_BITS;
+        let number = u64::from(way.number()) << PORT_BIT;
+        Outcome(Outcome::message::<I>(Step::ErrorToBackend, l4).0 | backend | number)
+    }
+
+    /// The number of [`Outcome::from_port`] or of [`Outcome::to_backend`].
     #[inline(always)]
     fn port(self) -> u32 {
         (self.0 >> PORT_BIT) as u32
     }
 
-    /// The backend of [`Outcome::about`].
+    /// The backend of [`Outcome::about`] or of [`Outcome::to_backend`].
     #[inline(always)]
     fn backend(self) -> Option<BackendRef> {
         BackendRef::get(((self.0 & TOLD) >> MESSAGE_BITS) as u16)
@@ -180,12 +192,6 @@ impl Outcome {
         self.0 & STEP_BITS & !TOLD == Outcome::next::<I>(step).0
     }
 
-    /// The same outcome, of which the verifier doesn't know which it is.
-    #[inline(always)]
-    fn any(self) -> Self {
-        Outcome(node::any(self.0))
-    }
-
     /// The verdict's number.
     #[inline(always)]
     #[must_use]
@@ -208,77 +214,125 @@ impl Outcome {
     }
 }
 
-/// The whole way of a packet, with flows remembered in `F`.
+/// The whole way of a packet, whose first step is `four`.
 #[inline(always)]
 #[must_use]
-pub fn run<F: Flows<V4> + Flows<V6>>(context: Context) -> Outcome {
-    let mut outcome = four::<F>(context).any();
+pub fn run(context: Context, four: impl Fn(Context) -> Outcome) -> Outcome {
+    let mut outcome = four(context);
     if !outcome.is_step() {
         return outcome;
     }
     if outcome.takes::<V6>(Step::Six) {
-        outcome = six::<F>(context).any();
+        outcome = Outcome(step_six(context));
         if !outcome.is_step() {
             return outcome;
         }
     }
     if outcome.takes::<V4>(Step::Question) || outcome.takes::<V6>(Step::Question) {
-        return question(context).any();
+        return Outcome(step_question(context));
     }
-    detour::<V6, F>(context, detour::<V4, F>(context, outcome))
+    detour6(context, detour4(context, outcome))
 }
 
-/// The other steps of one IP version.
-#[inline(always)]
-fn detour<I: Ip, F: Flows<I> + Flows<V4> + Flows<V6>>(
-    context: Context,
-    outcome: Outcome,
-) -> Outcome {
-    let mut outcome = outcome.any();
-    if outcome.takes::<I>(Step::Fragment) {
-        outcome = fragment::<I>(context);
-    }
-    outcome = outcome.any();
-    if outcome.takes::<I>(Step::Full) {
-        outcome = full::<I>(context);
-    }
-    outcome = outcome.any();
-    if outcome.takes::<I>(Step::ToFull) {
-        outcome = to_full::<I>(context, outcome);
-    }
-    outcome = outcome.any();
-    if outcome.takes::<I>(Step::FromFull) {
-        outcome = from_full::<I>(context);
-    }
-    outcome = outcome.any();
-    if outcome.takes::<I>(Step::Error) {
-        outcome = error::<I, F>(context, outcome.l4());
-    }
-    outcome = outcome.any();
-    if outcome.takes::<I>(Step::ErrorToPool) {
-        outcome = error_to_pool::<I>(context, outcome.l4());
-    }
-    outcome = outcome.any();
-    if outcome.takes::<I>(Step::ErrorFromPort) {
-        outcome = error_from_port::<I>(context, outcome);
-    }
-    outcome = outcome.any();
-    if outcome.takes::<I>(Step::ErrorToClient) {
-        outcome = error_to_client::<I, F>(context, outcome.l4());
-    }
-    outcome = outcome.any();
-    if outcome.takes::<I>(Step::ErrorAbout) {
-        outcome = error_about::<I>(context, outcome);
-    }
-    outcome = outcome.any();
-    if outcome.takes::<I>(Step::ErrorInTunnel) {
-        outcome = error_in_tunnel::<I, F>(context, outcome.l4());
-    }
-    outcome.any()
+/// Steps as functions that the verifier looks at once each, and by themselves: those with
+/// a name of their own in the object, with numbers for arguments. `detour` takes the ones
+/// of a version, in the order in which one leads to another.
+macro_rules! steps {
+    ($detour:ident, $version:ty: $($step:ident = $name:ident($($told:ident)?), $body:path;)+) => {
+        $(
+            #[inline(never)]
+            #[unsafe(no_mangle)]
+            extern "C" fn $name(context: Context $(, $told: u64)?) -> u64 {
+                $body(context $(, Outcome($told))?).0
+            }
+        )+
+
+        #[inline(always)]
+        fn $detour(context: Context, outcome: Outcome) -> Outcome {
+            let mut word = outcome.0;
+            $(
+                if Outcome(word).takes::<$version>(Step::$step) {
+                    // What a step isn't told, it has no argument for: the verifier wants
+                    // arguments that are set, and the compiler drops unused ones.
+                    $(let $told = word;)?
+                    word = $name(context $(, $told)?);
+                }
+            )+
+            Outcome(word)
+        }
+    };
+}
+
+steps! {
+    detour4, V4:
+    Fragment = step_fragment4(), fragment::<V4>;
+    Full = step_full4(), full::<V4>;
+    ToFull = step_to_full4(told), to_full::<V4>;
+    FromFull = step_from_full4(), from_full::<V4>;
+    Error = step_error4(told), error::<V4, Table>;
+    ErrorToBackend = step_error_to_backend4(told), error_to_backend::<V4>;
+    ErrorToPool = step_error_to_pool4(told), error_to_pool::<V4>;
+    ErrorFromPort = step_error_from_port4(told), error_from_port::<V4>;
+    ErrorToClient = step_error_to_client4(told), error_to_client::<V4, Table>;
+    ErrorAbout = step_error_about4(told), error_about::<V4>;
+    ErrorInTunnel = step_error_in_tunnel4(told), error_in_tunnel::<V4, Table>;
+}
+
+steps! {
+    detour6, V6:
+    Fragment = step_fragment6(), fragment::<V6>;
+    Full = step_full6(), full::<V6>;
+    ToFull = step_to_full6(told), to_full::<V6>;
+    FromFull = step_from_full6(), from_full::<V6>;
+    Error = step_error6(told), error::<V6, Table>;
+    ErrorToBackend = step_error_to_backend6(told), error_to_backend::<V6>;
+    ErrorToPool = step_error_to_pool6(told), error_to_pool::<V6>;
+    ErrorFromPort = step_error_from_port6(told), error_from_port::<V6>;
+    ErrorToClient = step_error_to_client6(told), error_to_client::<V6, Table>;
+    ErrorAbout = step_error_about6(told), error_about::<V6>;
+    ErrorInTunnel = step_error_in_tunnel6(told), error_in_tunnel::<V6, Table>;
 }
 
 #[inline(never)]
-fn four<F: Flows<V4>>(context: Context) -> Outcome {
+#[unsafe(no_mangle)]
+extern "C" fn step_six(context: Context) -> u64 {
+    let packet = &Packet::of(context);
+    ip::<V6, Table>(packet, &frame::parse(packet).any()).0
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn step_question(context: Context) -> u64 {
+    question(context).0
+}
+
+/// The product's first step.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn step_four(context: Context) -> u64 {
+    four::<Table>(context).0
+}
+
+impl Outcome {
+    /// From the word that a step gives back.
+    #[inline(always)]
+    #[must_use]
+    pub fn from_word(word: u64) -> Self {
+        Outcome(word)
+    }
+
+    /// In one word.
+    #[inline(always)]
+    #[must_use]
+    pub fn word(self) -> u64 {
+        self.0
+    }
+}
+
+/// Reads the frame, and goes IPv4's main way, with flows remembered in `F`.
+#[inline(always)]
+#[must_use]
+pub fn four<F: Flows<V4>>(context: Context) -> Outcome {
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet);
     match frame.carries {
@@ -289,13 +343,7 @@ fn four<F: Flows<V4>>(context: Context) -> Outcome {
     }
 }
 
-#[inline(never)]
-fn six<F: Flows<V6>>(context: Context) -> Outcome {
-    let packet = &Packet::of(context);
-    ip::<V6, F>(packet, &frame::parse(packet).any())
-}
-
-#[inline(never)]
+#[inline(always)]
 fn question(context: Context) -> Outcome {
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
@@ -317,24 +365,42 @@ fn question(context: Context) -> Outcome {
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn fragment<I: Ip>(context: Context) -> Outcome {
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
     fragment::follow(packet, frame, &I::parse(packet, frame).segment)
 }
 
-#[inline(never)]
-fn error<I: Ip, F: Flows<I>>(context: Context, l4: usize) -> Outcome {
+#[inline(always)]
+fn error<I: Ip, F: Flows<I>>(context: Context, step: Outcome) -> Outcome {
+    let l4 = step.l4();
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
-    Message::<I>::at(packet, frame, l4)
-        .and_then(|message| icmp::to_backend::<I, F>(packet, frame, &message))
-        .unwrap_or(Outcome::message::<I>(Step::ErrorToPool, l4))
+    let message = Message::<I>::at(packet, frame, l4);
+    match message.and_then(|message| icmp::way_of::<I, F>(packet, frame, &message)) {
+        Some(Some(way)) => Outcome::to_backend::<I>(l4, way),
+        Some(None) => Outcome::here(Verdict::DropError),
+        None => Outcome::message::<I>(Step::ErrorToPool, l4),
+    }
 }
 
-#[inline(never)]
-fn error_to_pool<I: Ip>(context: Context, l4: usize) -> Outcome {
+#[inline(always)]
+fn error_to_backend<I: Ip>(context: Context, step: Outcome) -> Outcome {
+    let packet = &Packet::of(context);
+    let frame = &frame::parse(packet).any();
+    let Some(backend) = step.backend() else {
+        return Outcome::here(Verdict::DropInternal);
+    };
+    let way = Way::again(backend, step.port());
+    Message::<I>::at(packet, frame, step.l4())
+        .and_then(|message| icmp::to_backend(packet, frame, &message, way))
+        .unwrap_or(Outcome::here(Verdict::DropInternal))
+}
+
+#[inline(always)]
+fn error_to_pool<I: Ip>(context: Context, step: Outcome) -> Outcome {
+    let l4 = step.l4();
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
     let message = Message::<I>::at(packet, frame, l4);
@@ -345,7 +411,7 @@ fn error_to_pool<I: Ip>(context: Context, l4: usize) -> Outcome {
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn error_from_port<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
@@ -354,8 +420,9 @@ fn error_from_port<I: Ip>(context: Context, step: Outcome) -> Outcome {
         .unwrap_or(Outcome::here(Verdict::DropError))
 }
 
-#[inline(never)]
-fn error_to_client<I: Ip, F: Flows<I>>(context: Context, l4: usize) -> Outcome {
+#[inline(always)]
+fn error_to_client<I: Ip, F: Flows<I>>(context: Context, step: Outcome) -> Outcome {
+    let l4 = step.l4();
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
     Message::<I>::at(packet, frame, l4)
@@ -365,7 +432,7 @@ fn error_to_client<I: Ip, F: Flows<I>>(context: Context, l4: usize) -> Outcome {
         })
 }
 
-#[inline(never)]
+#[inline(always)]
 fn error_about<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
@@ -377,8 +444,9 @@ fn error_about<I: Ip>(context: Context, step: Outcome) -> Outcome {
         .unwrap_or(Outcome::here(Verdict::DropInternal))
 }
 
-#[inline(never)]
-fn error_in_tunnel<I: Ip, F: Flows<V4> + Flows<V6>>(context: Context, l4: usize) -> Outcome {
+#[inline(always)]
+fn error_in_tunnel<I: Ip, F: Flows<V4> + Flows<V6>>(context: Context, step: Outcome) -> Outcome {
+    let l4 = step.l4();
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
     Message::<I>::at(packet, frame, l4)
@@ -388,7 +456,7 @@ fn error_in_tunnel<I: Ip, F: Flows<V4> + Flows<V6>>(context: Context, l4: usize)
 
 /// Finds the flow's port, and leaves the rest to the next step: it holds what this one
 /// needs the stack for.
-#[inline(never)]
+#[inline(always)]
 fn full<I: Ip>(context: Context) -> Outcome {
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
@@ -404,7 +472,7 @@ fn full<I: Ip>(context: Context) -> Outcome {
     Outcome::full::<I>(choice.place, choice.verdict)
 }
 
-#[inline(never)]
+#[inline(always)]
 fn to_full<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
@@ -433,7 +501,7 @@ fn to_full<I: Ip>(context: Context, step: Outcome) -> Outcome {
     Outcome::sent(number, backend.hop())
 }
 
-#[inline(never)]
+#[inline(always)]
 fn from_full<I: Ip>(context: Context) -> Outcome {
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();

@@ -42,9 +42,15 @@ pub fn answer<I: Ip>(packet: &Packet, segment: &Segment<I>, carried: Carried, mt
 }
 
 /// [`Ip::tell`] of IPv4.
-#[inline(never)]
+#[inline(always)]
 pub fn tell4(context: Context, there: u32, mtu: u32) -> bool {
-    written4(context, there, mtu).is_some()
+    step_tell4(context, there, mtu) != 0
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn step_tell4(context: Context, there: u32, mtu: u32) -> u64 {
+    u64::from(written4(context, there, mtu).is_some())
 }
 
 #[inline(always)]
@@ -92,9 +98,15 @@ fn written4(context: Context, there: u32, mtu: u32) -> Option<()> {
 }
 
 /// [`Ip::tell`] of IPv6.
-#[inline(never)]
+#[inline(always)]
 pub fn tell6(context: Context, there: u32, mtu: u32) -> bool {
-    written6(context, there, mtu).is_some()
+    step_tell6(context, there, mtu) != 0
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn step_tell6(context: Context, there: u32, mtu: u32) -> u64 {
+    u64::from(written6(context, there, mtu).is_some())
 }
 
 #[inline(always)]

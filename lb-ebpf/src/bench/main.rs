@@ -17,11 +17,10 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use lb_ebpf::{
-    flow::{Flows, Table},
-    ip::{V4, V6},
     maps, node,
-    packet::Packet,
-    pipeline, transmit,
+    packet::{Context, Packet},
+    pipeline::{self, Outcome, step_four},
+    transmit,
 };
 
 /// The least that a program which sends packets back can do.
@@ -50,23 +49,30 @@ pub fn prologue(context: XdpContext) -> u32 {
 /// The product.
 #[xdp]
 pub fn table(context: XdpContext) -> u32 {
-    way::<Table>(&context)
+    way(&context, step_four)
 }
 
 /// The product with another flow table.
 #[xdp]
 pub fn lru(context: XdpContext) -> u32 {
-    way::<lru::Lru>(&context)
+    way(&context, step_four_lru)
+}
+
+/// The first step with the other table.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn step_four_lru(context: Context) -> u64 {
+    pipeline::four::<lru::Lru>(context).word()
 }
 
 /// A packet is written, then goes the way that it goes in the product's `main.rs`.
 #[inline(always)]
-fn way<F: Flows<V4> + Flows<V6>>(context: &XdpContext) -> u32 {
+fn way(context: &XdpContext, four: extern "C" fn(Context) -> u64) -> u32 {
     let packet = Packet::of(context.ctx);
     if prologue::write(&packet).is_none() {
         return XDP_ABORTED;
     }
-    let outcome = pipeline::run::<F>(context.ctx);
+    let outcome = pipeline::run(context.ctx, |context| Outcome::from_word(four(context)));
     maps::count(outcome);
     node::sample(context, outcome);
     transmit::action(outcome)

@@ -11,10 +11,7 @@ use crate::{
     maps::{BackendRef, EndpointRef},
     node,
     packet::{MAX_OFFSET, Packet},
-    parse::{
-        Flow, TCP, UDP, at,
-        extension::{self, Chain},
-    },
+    parse::{Flow, TCP, UDP, at, extension},
     pipeline::Outcome,
     ports::{self, Ports},
     rewrite::{
@@ -153,9 +150,7 @@ pub fn quoted6(packet: &Packet, at: usize, end: usize) -> Option<Quoted> {
         return None;
     }
     let next = header.load::<u8, { at::ipv6::NEXT }>();
-    let mut chain = Chain::NONE;
-    extension::follow(packet, at + at::IPV6, next, end, &mut chain);
-    let chain = chain.any();
+    let chain = extension::follow(packet, at + at::IPV6, next, end);
     let balanced = chain.protocol == TCP || chain.protocol == UDP;
     if chain.is_refused || chain.is_later || !balanced {
         return None;
@@ -164,26 +159,32 @@ pub fn quoted6(packet: &Packet, at: usize, end: usize) -> Option<Quoted> {
     Quoted::new(at, chain.l4, chain.protocol == TCP, is_plain, end)
 }
 
-/// Sends an ICMP error about what a backend has sent as the VIP to that backend. `None`
-/// for one that isn't for a VIP.
+/// The way to the backend that an ICMP error to a VIP is about what it has sent as that;
+/// `None` in it when there is none. `None` for an error that isn't for a VIP.
 #[inline(always)]
 #[must_use]
-pub fn to_backend<I: Ip, F: Flows<I>>(
+pub fn way_of<I: Ip, F: Flows<I>>(
     packet: &Packet,
     frame: &Frame,
     error: &Message<I>,
-) -> Option<Outcome> {
+) -> Option<Option<Way>> {
     let vip = service::vip::<I>(error.destination)?;
     if vip.index() != 0 {
         return None;
     }
-    let none = Outcome::here(Verdict::DropError);
-    let Some(quote) = &about(packet, frame, error) else {
-        return Some(none);
-    };
-    let Some(way) = way::<I, F>(quote, vip) else {
-        return Some(none);
-    };
+    Some(about(packet, frame, error).and_then(|quote| way::<I, F>(&quote, vip)))
+}
+
+/// Sends an ICMP error about what a backend has sent as the VIP to that backend.
+#[inline(always)]
+#[must_use]
+pub fn to_backend<I: Ip>(
+    packet: &Packet,
+    frame: &Frame,
+    error: &Message<I>,
+    way: Way,
+) -> Option<Outcome> {
+    let quote = &quoted(packet, frame, error)?;
     let length = packet.length();
     if let Some(refused) = rewrite::forward_error(packet, frame, error, quote, way) {
         return Some(Outcome::here(refused));

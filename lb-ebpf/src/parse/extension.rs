@@ -2,10 +2,7 @@
 
 use lb_common::limits::{MAX_EXTENSION_HEADERS, MAX_EXTENSION_LENGTH};
 
-use crate::{
-    node,
-    packet::{MAX_OFFSET, Packet},
-};
+use crate::packet::{Context, MAX_OFFSET, Packet};
 
 /// Protocol number of ICMPv6.
 pub const ICMP: u8 = 58;
@@ -50,28 +47,64 @@ impl Chain {
 }
 
 impl Chain {
-    /// The same chain, of which the verifier doesn't know which it is.
     #[inline(always)]
-    #[must_use]
-    pub fn any(&self) -> Chain {
-        let flag = |flag: bool| node::any(u64::from(flag)) & 1 != 0;
+    fn word(self) -> u64 {
+        u64::from(self.protocol)
+            | (self.l4 as u64 & MAX_OFFSET as u64) << 8
+            | u64::from(self.is_first) << 20
+            | u64::from(self.is_later) << 21
+            | u64::from(self.is_refused) << 22
+            | u64::from(self.is_malformed) << 23
+            | u64::from(self.id) << 32
+    }
+
+    #[inline(always)]
+    fn from_word(word: u64) -> Self {
+        let flag = |bit: u32| word >> bit & 1 != 0;
         Chain {
-            protocol: node::any(u64::from(self.protocol)) as u8,
-            l4: node::any(self.l4 as u64) as usize & MAX_OFFSET,
-            is_first: flag(self.is_first),
-            is_later: flag(self.is_later),
-            id: node::any(u64::from(self.id)) as u32,
-            is_refused: flag(self.is_refused),
-            is_malformed: flag(self.is_malformed),
+            protocol: word as u8,
+            l4: (word >> 8) as usize & MAX_OFFSET,
+            is_first: flag(20),
+            is_later: flag(21),
+            is_refused: flag(22),
+            is_malformed: flag(23),
+            id: (word >> 32) as u32,
         }
     }
 }
 
 /// Follows the headers from `at` in the frame, the first of which is a `next`, as far as
 /// `end`, where the packet ends.
+#[inline(always)]
+#[must_use]
+pub fn follow(packet: &Packet, at: usize, next: u8, end: usize) -> Chain {
+    let next = u64::from(next);
+    Chain::from_word(step_extensions(
+        packet.context(),
+        at as u64,
+        next,
+        end as u64,
+    ))
+}
+
+/// By itself, so that the verifier looks at it once.
 #[inline(never)]
-pub fn follow(packet: &Packet, at: usize, next: u8, end: usize, chain: &mut Chain) {
-    *chain = Chain {
+#[unsafe(no_mangle)]
+extern "C" fn step_extensions(context: Context, at: u64, next: u64, end: u64) -> u64 {
+    followed(
+        &Packet::of(context),
+        at as usize & MAX_OFFSET,
+        next as u8,
+        end as usize,
+    )
+    .word()
+}
+
+/// Follows the headers from `at` in the frame, the first of which is a `next`, as far as
+/// `end`, where the packet ends.
+#[inline(always)]
+fn followed(packet: &Packet, at: usize, next: u8, end: usize) -> Chain {
+    let mut chain = Chain {
         protocol: next,
         l4: at,
         ..Chain::NONE
@@ -80,20 +113,20 @@ pub fn follow(packet: &Packet, at: usize, next: u8, end: usize, chain: &mut Chai
     for count in 0..=MAX_EXTENSION_HEADERS {
         let next = chain.protocol;
         if !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) {
-            return;
+            return chain;
         }
         let out_of_place = next == HOP_BY_HOP && count != 0 || next == FRAGMENT && fragmented;
         if count == MAX_EXTENSION_HEADERS || out_of_place {
             chain.is_refused = true;
-            return;
+            return chain;
         }
         let Some(header) = packet.at::<LEAST>(chain.l4) else {
             (chain.is_refused, chain.is_malformed) = (true, true);
-            return;
+            return chain;
         };
         if chain.l4 + LEAST > end {
             (chain.is_refused, chain.is_malformed) = (true, true);
-            return;
+            return chain;
         }
         chain.protocol = header.load::<u8, 0>();
         let mut length = LEAST;
@@ -109,16 +142,17 @@ pub fn follow(packet: &Packet, at: usize, next: u8, end: usize, chain: &mut Chai
             let under_way = next == ROUTING && header.load::<u8, 3>() != 0;
             if length > MAX_EXTENSION_LENGTH as usize || under_way {
                 chain.is_refused = true;
-                return;
+                return chain;
             }
         }
         chain.l4 += length;
         if chain.l4 > end {
             (chain.is_refused, chain.is_malformed) = (true, true);
-            return;
+            return chain;
         }
         if chain.is_later {
-            return;
+            return chain;
         }
     }
+    chain
 }

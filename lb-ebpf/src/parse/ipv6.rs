@@ -4,7 +4,7 @@ use lb_common::verdict::Verdict;
 
 use super::{
     Kind, Parsed, Segment, TCP, UDP, at,
-    extension::{self, Chain, ICMP},
+    extension::{self, ICMP},
 };
 use crate::{
     frame::Frame,
@@ -53,9 +53,7 @@ pub fn parse(packet: &Packet, frame: &Frame) -> Parsed<V6> {
     if next == TCP || next == UDP {
         return super::ports(packet, segment, payload);
     }
-    let mut chain = Chain::NONE;
-    extension::follow(packet, segment.l4, next, end, &mut chain);
-    let chain = chain.any();
+    let chain = extension::follow(packet, segment.l4, next, end);
     segment.l4 = chain.l4;
     segment.is_first = chain.is_first;
     segment.id = chain.id;

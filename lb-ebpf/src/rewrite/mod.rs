@@ -10,7 +10,7 @@ use lb_common::{abi::Forward, verdict::Verdict};
 use crate::{
     answer::too_big,
     frame::{self, Frame},
-    icmp::{Message, Quote},
+    icmp::{Message, Quoted},
     ip::Ip,
     maps::{self, BackendRef},
     packet::Packet,
@@ -27,6 +27,41 @@ pub struct Way {
     pub hash: u64,
     /// `full-nat`: the number of the flow's port.
     pub place: u32,
+}
+
+/// Bits of a flow's hash that its tunnelled packets vary by.
+pub const SPREAD_BITS: u32 = 22;
+const SPREAD_SHIFT: u32 = 20;
+
+impl Way {
+    /// The bits of the hash that vary a tunnel's outer header.
+    #[inline(always)]
+    #[must_use]
+    pub fn spread(&self) -> u32 {
+        (self.hash >> SPREAD_SHIFT) as u32 & ((1 << SPREAD_BITS) - 1)
+    }
+
+    /// The way to a backend with either that spread or that place.
+    #[inline(always)]
+    #[must_use]
+    pub fn again(backend: BackendRef, number: u32) -> Self {
+        Way {
+            backend,
+            hash: u64::from(number) << SPREAD_SHIFT,
+            place: number,
+        }
+    }
+
+    /// What [`Way::again`] needs.
+    #[inline(always)]
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        if self.backend.forward() == Some(Forward::FullNat) {
+            self.place
+        } else {
+            self.spread()
+        }
+    }
 }
 
 /// What an IP packet carries that is to be translated.
@@ -113,7 +148,7 @@ pub fn forward_error<I: Ip>(
     packet: &Packet,
     frame: &Frame,
     error: &Message<I>,
-    quote: &Quote<I>,
+    quote: &Quoted,
     way: Way,
 ) -> Option<Verdict> {
     let Some(mode) = way.backend.forward() else {

@@ -16,11 +16,11 @@ use crate::{
     clock,
     flow::{Flows, Slot},
     frame::{self, Frame},
-    icmp::{Message, Quote},
+    icmp::{Message, Quoted},
     ip::{Edit, Ip, New},
     maps::{BackendRef, EndpointRef},
     packet::Packet,
-    parse::{Flow, Segment},
+    parse::{Flow, Segment, at},
     pipeline::Outcome,
     ports::{self, Held},
     service,
@@ -91,7 +91,7 @@ pub fn forward_error<I: Ip>(
     packet: &Packet,
     frame: &Frame,
     error: &Message<I>,
-    quote: &Quote<I>,
+    quote: &Quoted,
     way: Way,
     mode: Forward,
 ) -> Option<Verdict> {
@@ -101,7 +101,10 @@ pub fn forward_error<I: Ip>(
         source: New::KEPT,
         destination: New::to(backend.address()),
     };
-    let heard = backend.heard_at(quote.source_port);
+    let Some(head) = packet.at::<{ at::UDP }>(quote.l4) else {
+        return Some(Verdict::DropInternal);
+    };
+    let heard = backend.heard_at(head.load::<u16, { at::port::SOURCE }>());
     let mut inner = Translation {
         edit: Edit {
             hop: false,
@@ -118,7 +121,7 @@ pub fn forward_error<I: Ip>(
         inner.edit.destination = New::to(address);
         inner.destination_port = New::to(port);
     }
-    if translate::error(packet, frame, error, &quote.place, &outer, &inner).is_none() {
+    if translate::error(packet, frame, error, quote, &outer, &inner).is_none() {
         return Some(Verdict::DropInternal);
     }
     frame::send(packet, frame, backend.hop())

@@ -7,10 +7,10 @@ use lb_common::{
 };
 use network_types::eth::EthHdr;
 
-use super::Way;
+use super::{SPREAD_BITS, Way};
 use crate::{
     frame::{self, Frame},
-    ip::{Edit, Ip, Six},
+    ip::{Edit, Ip, Six, V4, V6},
     maps::BackendRef,
     packet::{Context, Packet},
     parse::{UDP, at},
@@ -31,35 +31,60 @@ const UDP_HEADER: u16 = at::UDP as u16;
 #[must_use]
 pub fn forward<I: Ip>(packet: &Packet, way: Way) -> Option<Verdict> {
     let number = u32::from(way.backend.number());
-    let spread = (way.hash >> 20) as u32;
-    match encapsulate::<I>(packet.context(), number, spread) {
-        Verdict::ForwardKnown => None,
-        refused => Some(refused),
+    let bits = way.spread();
+    let spread = bits | bits << SPREAD_BITS;
+    let context = packet.context();
+    let refused = match I::FAMILY {
+        Family::V4 => step_tunnel4(context, number, spread),
+        Family::V6 => step_tunnel6(context, number, spread),
+    };
+    match refused {
+        SENT => None,
+        NO_HEADROOM => Some(Verdict::DropNoHeadroom),
+        _ => Some(Verdict::DropInternal),
     }
 }
 
-/// Puts outer headers before a packet for backend `number`. [`Verdict::ForwardKnown`], or
-/// that on one that may not go further.
+const SENT: u64 = 0;
+const NO_HEADROOM: u64 = Verdict::DropNoHeadroom as u64;
+
+/// By itself, so that the verifier looks at it once. [`SENT`], or the number of the
+/// verdict on one that may not go further.
 #[inline(never)]
-fn encapsulate<I: Ip>(context: Context, number: u32, spread: u32) -> Verdict {
+#[unsafe(no_mangle)]
+extern "C" fn step_tunnel4(context: Context, number: u32, spread: u32) -> u64 {
+    encapsulate::<V4>(context, number, spread).map_or(SENT, |verdict| verdict as u64)
+}
+
+/// [`step_tunnel4`] of IPv6.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn step_tunnel6(context: Context, number: u32, spread: u32) -> u64 {
+    encapsulate::<V6>(context, number, spread).map_or(SENT, |verdict| verdict as u64)
+}
+
+/// Puts outer headers before a packet for backend `number`. `Some` is the verdict on one
+/// that may not go further.
+#[inline(always)]
+fn encapsulate<I: Ip>(context: Context, number: u32, spread: u32) -> Option<Verdict> {
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet);
     let Some(backend) = BackendRef::get(number as u16) else {
-        return Verdict::DropInternal;
+        return Some(Verdict::DropInternal);
     };
     let Some(mode) = backend.forward() else {
-        return Verdict::DropInternal;
+        return Some(Verdict::DropInternal);
     };
     let Some(tunnel) = backend.tunnel() else {
-        return Verdict::DropInternal;
+        return Some(Verdict::DropInternal);
     };
     let Some(length) = I::length(packet, frame) else {
-        return Verdict::DropInternal;
+        return Some(Verdict::DropInternal);
     };
     // Forwarding into the tunnel counts a hop (RFC 2003 section 3.1, RFC 2473 section 3.1).
     let inner = I::edit(packet, frame, &Edit::HOP).and_then(|_| I::class(packet, frame));
     let Some(class) = inner else {
-        return Verdict::DropInternal;
+        return Some(Verdict::DropInternal);
     };
     let outer = Outer {
         class,
@@ -75,7 +100,7 @@ fn encapsulate<I: Ip>(context: Context, number: u32, spread: u32) -> Verdict {
     let is_v4 = matches!(mode, Forward::Ip4 | Forward::Gue4);
     let kind = if is_v4 { frame::IPV4 } else { frame::IPV6 };
     let Some(grown) = grow(packet, frame, mode.overhead(), kind) else {
-        return Verdict::DropNoHeadroom;
+        return Some(Verdict::DropNoHeadroom);
     };
     let (high, low) = tunnel.source(spread);
     let written = if is_v4 {
@@ -84,12 +109,9 @@ fn encapsulate<I: Ip>(context: Context, number: u32, spread: u32) -> Verdict {
         outer.ipv6(&grown, frame.ip, Six { high, low }, backend.address())
     };
     if written.is_none() {
-        return Verdict::DropInternal;
+        return Some(Verdict::DropInternal);
     }
-    match frame::send(&grown, frame, backend.hop()) {
-        None => Verdict::ForwardKnown,
-        Some(refused) => refused,
-    }
+    frame::send(&grown, frame, backend.hop())
 }
 
 /// The frame with `overhead` bytes more before its IP header, of which `kind` is the
