@@ -7,6 +7,8 @@
 
 mod diff;
 mod frame;
+mod modes;
+mod packet;
 mod pool;
 mod random;
 mod rig;
@@ -18,9 +20,15 @@ mod arp;
 mod drops;
 mod dsr;
 mod echo;
+mod ipv6;
 mod nat_forward;
 mod nat_return;
 mod pass;
+mod ranges;
+mod solicitation;
+mod tags;
+mod too_big;
+mod tunnel;
 
 mod clock;
 mod coverage;
