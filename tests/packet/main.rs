@@ -20,6 +20,8 @@ mod arp;
 mod drops;
 mod dsr;
 mod echo;
+mod fragments;
+mod full_nat;
 mod ipv6;
 mod nat_forward;
 mod nat_return;
