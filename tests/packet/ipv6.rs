@@ -194,10 +194,13 @@ fn back() -> Vec<Row> {
     ]
 }
 
+/// A name, an RFC's section, and extension headers: kind and content.
+type Chain<'a> = (&'a str, &'a str, &'a [(u8, &'a [u8])]);
+
 /// Extension headers that go with their packets.
 fn extended() -> Vec<Row> {
     let long = [&[31][..], &[1, 252], &[0; 252]].concat();
-    let chains: [(&str, &str, &[(u8, &[u8])]); 8] = [
+    let chains: [Chain<'_>; 8] = [
         ("hop-by-hop options", "RFC 8200 4.3", &[(HOP_BY_HOP, &PAD)]),
         ("destination options", "RFC 8200 4.6", &[(OPTIONS, &PAD)]),
         (

@@ -87,10 +87,8 @@ const REWRITES: [(&str, Tags<'static>, u16, Tags<'static>); 17] = [
 pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for six in VERSIONS {
-        let mut from = 1;
-        for (name, came, port, goes) in REWRITES {
+        for (from, (name, came, port, goes)) in (1..).zip(REWRITES) {
             let syn = Packet::tcp(client(six, from), vip(six, port), "S").ip();
-            from += 1;
             let number = backend(six, port, TCP);
             rows.push(
                 row(name, framed(OWN, CLIENT_MAC, came, &syn))
