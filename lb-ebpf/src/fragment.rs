@@ -100,7 +100,8 @@ pub fn follow<I: Ip>(packet: &Packet, frame: &Frame, segment: &Segment<I>) -> Ou
             let carried = Carried::Fragment;
             rewrite::forward_full(packet, frame, segment, carried, backend, first.port)
         } else {
-            rewrite::forward(packet, frame, segment, Carried::Fragment, way)
+            let verdict = Verdict::ForwardFragment as u32;
+            rewrite::forward(packet, frame, segment, Carried::Fragment, way, verdict)
         };
         if let Some(refused) = refused {
             return refused;

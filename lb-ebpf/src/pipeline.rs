@@ -60,6 +60,8 @@ enum Step {
     ErrorFromPort = 12 << 32,
     /// An ICMP error about what a backend has sent.
     ErrorToBackend = 13 << 32,
+    /// To a backend behind a tunnel.
+    Tunnel = 14 << 32,
 }
 
 /// Set in the number of what isn't a verdict yet.
@@ -140,13 +142,30 @@ impl Outcome {
         Outcome(Outcome::message::<I>(Step::ErrorToBackend, l4).0 | backend | number)
     }
 
+    /// The next step of a packet whose backend is behind a tunnel; its verdict's number
+    /// is to be `verdict`.
+    #[inline(always)]
+    #[must_use]
+    pub fn into_tunnel<I: Ip>(way: Way, verdict: u32) -> Self {
+        let backend = u64::from(way.backend.number()) << MESSAGE_BITS;
+        let number = u64::from(way.spread()) << PORT_BIT;
+        let told = u64::from(verdict) & MESSAGE | backend | number;
+        Outcome(Outcome::next::<I>(Step::Tunnel).0 | told)
+    }
+
+    /// The verdict's number of [`Outcome::into_tunnel`].
+    #[inline(always)]
+    fn verdict(self) -> u32 {
+        (self.0 & MESSAGE) as u32
+    }
+
     /// The number of [`Outcome::from_port`] or of [`Outcome::to_backend`].
     #[inline(always)]
     fn port(self) -> u32 {
         (self.0 >> PORT_BIT) as u32
     }
 
-    /// The backend of [`Outcome::about`] or of [`Outcome::to_backend`].
+    /// The backend of [`Outcome::about`], [`Outcome::to_backend`] or [`Outcome::into_tunnel`].
     #[inline(always)]
     fn backend(self) -> Option<BackendRef> {
         BackendRef::get(((self.0 & TOLD) >> MESSAGE_BITS) as u16)
@@ -271,6 +290,7 @@ steps! {
     FromFull = step_from_full4(), from_full::<V4>;
     Error = step_error4(told), error::<V4, Table>;
     ErrorToBackend = step_error_to_backend4(told), error_to_backend::<V4>;
+    Tunnel = step_tunnel4(told), tunnel::<V4>;
     ErrorToPool = step_error_to_pool4(told), error_to_pool::<V4>;
     ErrorFromPort = step_error_from_port4(told), error_from_port::<V4>;
     ErrorToClient = step_error_to_client4(told), error_to_client::<V4, Table>;
@@ -286,6 +306,7 @@ steps! {
     FromFull = step_from_full6(), from_full::<V6>;
     Error = step_error6(told), error::<V6, Table>;
     ErrorToBackend = step_error_to_backend6(told), error_to_backend::<V6>;
+    Tunnel = step_tunnel6(told), tunnel::<V6>;
     ErrorToPool = step_error_to_pool6(told), error_to_pool::<V6>;
     ErrorFromPort = step_error_from_port6(told), error_from_port::<V6>;
     ErrorToClient = step_error_to_client6(told), error_to_client::<V6, Table>;
@@ -396,6 +417,22 @@ fn error_to_backend<I: Ip>(context: Context, step: Outcome) -> Outcome {
     Message::<I>::at(packet, frame, step.l4())
         .and_then(|message| icmp::to_backend(packet, frame, &message, way))
         .unwrap_or(Outcome::here(Verdict::DropInternal))
+}
+
+#[inline(always)]
+fn tunnel<I: Ip>(context: Context, step: Outcome) -> Outcome {
+    let packet = &Packet::of(context);
+    let frame = &frame::parse(packet).any();
+    let Some(backend) = step.backend() else {
+        return Outcome::here(Verdict::DropInternal);
+    };
+    let (length, verdict) = (packet.length(), step.verdict());
+    let way = Way::again(backend, step.port());
+    if let Some(refused) = rewrite::tunnel::forward::<I>(packet, frame, way) {
+        return Outcome::here(refused);
+    }
+    backend.count_in(length, u64::from(verdict == Verdict::ForwardNew as u32));
+    Outcome::sent(verdict, backend.hop())
 }
 
 #[inline(always)]
@@ -572,11 +609,13 @@ fn to_backend<I: Ip, F: Flows<I>>(
         place: choice.place,
     };
     let length = packet.length();
-    if let Some(refused) = rewrite::forward(packet, frame, segment, Carried::Segment, way) {
-        return refused;
-    }
-    if segment.is_first {
+    let carried = Carried::Segment;
+    let refused = rewrite::forward(packet, frame, segment, carried, way, choice.verdict);
+    if segment.is_first && refused.is_none_or(Outcome::is_step) {
         fragment::forth(segment, way);
+    }
+    if let Some(refused) = refused {
+        return refused;
     }
     backend.count_in(length, choice.opened);
     Outcome::sent(choice.verdict, backend.hop())

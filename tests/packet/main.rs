@@ -7,6 +7,8 @@
 
 mod diff;
 mod frame;
+mod modes;
+mod packet;
 mod pool;
 mod random;
 mod rig;
@@ -18,9 +20,20 @@ mod arp;
 mod drops;
 mod dsr;
 mod echo;
+mod foreign;
+mod fragments;
+mod full_nat;
+mod headroom;
+mod icmp_errors;
+mod ipv6;
 mod nat_forward;
 mod nat_return;
 mod pass;
+mod ranges;
+mod solicitation;
+mod tags;
+mod too_big;
+mod tunnel;
 
 mod clock;
 mod coverage;

@@ -22,7 +22,7 @@ use lb_common::{
         Address, Backend, BackendCounters, BackendState, Bucket, Endpoint, Family, Identity,
         Keeping, Pool, PortBucket, Route, Route6, Tunnel, Wheel, ipv4, ipv6,
     },
-    flow::{self, Entry},
+    flow::{self, BUCKET_SLOTS, Entry, State},
     hash::{FlowKeys, Seed},
     verdict::Verdict,
     wheel::Index,
@@ -242,6 +242,17 @@ impl Rig {
         let cpus = aya::util::nr_cpus().expect("a number of CPUs");
         let none = vec![[0; 2]; cpus].try_into().expect("one for each");
         self.told.set(0, none, 0).expect("its only element");
+    }
+
+    /// Gives every port of the pool to an established flow of nobody's.
+    pub fn exhaust(&mut self) {
+        let now = self.object.tick().expect("the clock");
+        let taken = Entry::new(1, u16::MAX, now, State::Established).bits();
+        for bucket in 0..self.ports.length() {
+            for word in &self.ports.record(bucket)[..BUCKET_SLOTS] {
+                word.store(taken, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Lets every fragment's time run out.

@@ -11,9 +11,18 @@ use crate::{
     site,
 };
 
+/// What must come out. Where we are free to choose, as with `full-nat`'s ports, it is told
+/// what came out, and makes of the choice, if that is one that we may make, the rest.
+type Output = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
+fn exactly(output: &impl Bytes) -> Output {
+    let output = output.wire();
+    Box::new(move |_| output.clone())
+}
+
 /// One packet and what must come of it.
 pub struct Row {
-    name: &'static str,
+    name: String,
     /// The RFC section that asks for it, where one does.
     rfc: &'static str,
     before: Vec<Vec<u8>>,
@@ -21,19 +30,19 @@ pub struct Row {
     packet: Vec<u8>,
     verdict: Verdict,
     action: u32,
-    output: Vec<u8>,
+    output: Output,
     counted: (u16, BackendCounters),
 }
 
 /// A row that so far passes its packet untouched.
-pub fn row(name: &'static str, packet: impl Bytes) -> Row {
+pub fn row(name: impl Into<String>, packet: impl Bytes) -> Row {
     let packet = packet.wire();
     Row {
-        name,
+        name: name.into(),
         rfc: "",
         before: Vec::new(),
         prepare: |_| {},
-        output: packet.clone(),
+        output: exactly(&packet),
         packet,
         verdict: Verdict::PassProtocol,
         action: XDP_PASS,
@@ -55,6 +64,12 @@ impl Bytes for Frame {
 impl Bytes for Vec<u8> {
     fn wire(&self) -> Vec<u8> {
         self.clone()
+    }
+}
+
+impl Bytes for &[u8] {
+    fn wire(&self) -> Vec<u8> {
+        self.to_vec()
     }
 }
 
@@ -87,7 +102,7 @@ impl Row {
     }
 
     pub fn answers(mut self, verdict: Verdict, output: impl Bytes) -> Self {
-        (self.verdict, self.action, self.output) = (verdict, XDP_TX, output.wire());
+        (self.verdict, self.action, self.output) = (verdict, XDP_TX, exactly(&output));
         self
     }
 
@@ -99,7 +114,7 @@ impl Row {
         backend: u16,
         output: impl Bytes,
     ) -> Self {
-        (self.verdict, self.action, self.output) = (verdict, action, output.wire());
+        (self.verdict, self.action, self.output) = (verdict, action, exactly(&output));
         let counted = BackendCounters {
             packets_in: 1,
             bytes_in: self.packet.len() as u64,
@@ -118,13 +133,25 @@ impl Row {
         backend: u16,
         output: impl Bytes,
     ) -> Self {
-        (self.verdict, self.action, self.output) = (verdict, action, output.wire());
+        (self.verdict, self.action, self.output) = (verdict, action, exactly(&output));
         let counted = BackendCounters {
             packets_out: 1,
             bytes_out: self.packet.len() as u64,
             ..BackendCounters::default()
         };
         self.counted = (backend, counted);
+        self
+    }
+
+    /// Sent, and counted for no backend.
+    pub fn counts_nothing(mut self) -> Self {
+        self.counted = (0, BackendCounters::default());
+        self
+    }
+
+    /// What comes out is as `output` makes it of what came out.
+    pub fn like(mut self, output: impl Fn(&[u8]) -> Vec<u8> + 'static) -> Self {
+        self.output = Box::new(output);
         self
     }
 
@@ -150,8 +177,9 @@ impl Row {
         if action != self.action {
             let _ = writeln!(text, "  expected action {}, got {action}", self.action);
         }
-        if output != self.output {
-            text += &diff::of(&self.output, &output);
+        let expected = (self.output)(&output);
+        if output != expected {
+            text += &diff::of(&expected, &output);
         }
         for ((&number, before), after) in numbers.iter().zip(before).zip(counters(rig)) {
             let got = less(after, before);
@@ -186,8 +214,12 @@ fn less(a: BackendCounters, b: BackendCounters) -> BackendCounters {
 
 /// Runs a table on a site of its own; the verdicts that were seen.
 pub fn check(rows: &[Row]) -> BTreeSet<Verdict> {
-    let mut rig = site::rig();
-    let results = rows.iter().map(|row| row.run(&mut rig));
+    check_on(&mut site::rig(), rows)
+}
+
+/// Runs a table; the verdicts that were seen.
+pub fn check_on(rig: &mut Rig, rows: &[Row]) -> BTreeSet<Verdict> {
+    let results = rows.iter().map(|row| row.run(rig));
     let (good, bad): (Vec<_>, Vec<_>) = results.partition(Result::is_ok);
     let bad: Vec<String> = bad.into_iter().filter_map(Result::err).collect();
     assert!(

@@ -11,6 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     frame::Socket,
+    modes,
     rig::{Lent, Rig, lend},
 };
 
@@ -146,6 +147,7 @@ pub fn rig() -> Lent {
     direct(&mut rig);
     translated(&mut rig);
     broken(&mut rig);
+    modes::fill(&mut rig);
     routes(&mut rig);
     rig
 }
@@ -239,7 +241,8 @@ fn routes(rig: &mut Rig) {
         route([198, 51, 100, 128], 25, Route::VIA, far),
         route([192, 0, 2, 0], 24, Route::ON_LINK, near),
         route([198, 51, 100, 0], 24, Route::VIA, near),
+        modes::far_route(),
     ];
     let neighbour = (NEIGHBOUR.into(), hop(Egress::Same, CLIENT_MAC));
-    rig.routes(&four, &[], &[neighbour]);
+    rig.routes(&four, &modes::routes(), &[neighbour]);
 }

@@ -40,9 +40,10 @@ pub fn swap(context: XdpContext) -> u32 {
 /// What the two below do before a packet's way begins: to be subtracted.
 #[xdp]
 pub fn prologue(context: XdpContext) -> u32 {
-    match prologue::write(&Packet::of(context.ctx)) {
-        Some(()) => XDP_TX,
-        None => XDP_ABORTED,
+    if prologue::write(context.ctx) {
+        XDP_TX
+    } else {
+        XDP_ABORTED
     }
 }
 
@@ -68,8 +69,7 @@ extern "C" fn step_four_lru(context: Context) -> u64 {
 /// A packet is written, then goes the way that it goes in the product's `main.rs`.
 #[inline(always)]
 fn way(context: &XdpContext, four: extern "C" fn(Context) -> u64) -> u32 {
-    let packet = Packet::of(context.ctx);
-    if prologue::write(&packet).is_none() {
+    if !prologue::write(context.ctx) {
         return XDP_ABORTED;
     }
     let outcome = pipeline::run(context.ctx, |context| Outcome::from_word(four(context)));

@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray},
 };
-use lb_ebpf::packet::Packet;
+use lb_ebpf::packet::{Context, Packet};
 
 use crate::traffic::{Clients, Dice, Traffic};
 
@@ -14,9 +14,15 @@ static TRAFFIC: Array<Traffic> = Array::with_max_entries(1, 0);
 #[map]
 static DICE: PerCpuArray<Dice> = PerCpuArray::with_max_entries(1, 0);
 
-/// Writes the head of the next packet. `None` when the frame is too short.
+/// Writes the head of the next packet. False when the frame is too short. Not inlined: the
+/// pipeline behind it leaves no room on the stack.
+#[inline(never)]
+pub fn write(context: Context) -> bool {
+    written(&Packet::of(context)).is_some()
+}
+
 #[inline(always)]
-pub fn write(packet: &Packet) -> Option<()> {
+fn written(packet: &Packet) -> Option<()> {
     let frame = packet.window::<48>()?;
     let traffic = TRAFFIC.get(0)?;
     let (address, port) = socket(client(traffic)?);

@@ -187,7 +187,7 @@ pub fn to_backend<I: Ip>(
     let quote = &quoted(packet, frame, error)?;
     let length = packet.length();
     if let Some(refused) = rewrite::forward_error(packet, frame, error, quote, way) {
-        return Some(Outcome::here(refused));
+        return Some(refused);
     }
     way.backend.count_in(length, 0);
     Some(Outcome::to(Verdict::ForwardError, way.backend.hop()))

@@ -74,7 +74,8 @@ pub enum Carried {
 }
 
 /// Rewrites a segment or fragment for its backend, in any mode but `full-nat`. `Some` is
-/// what became of one that may not go further.
+/// what became of one that may not go further, or the step into a tunnel of one whose
+/// verdict's number is to be `verdict`.
 #[inline(always)]
 #[must_use]
 pub fn forward<I: Ip>(
@@ -83,6 +84,7 @@ pub fn forward<I: Ip>(
     segment: &Segment<I>,
     carried: Carried,
     way: Way,
+    verdict: u32,
 ) -> Option<Outcome> {
     let Some(mode) = way.backend.forward() else {
         return Some(Outcome::here(Verdict::DropInternal));
@@ -90,15 +92,16 @@ pub fn forward<I: Ip>(
     if let Some(refused) = refused(packet, frame, segment, carried, way.backend, mode) {
         return Some(refused);
     }
-    let refused = match mode {
-        Forward::Dsr => frame::send(packet, frame, way.backend.hop()),
-        Forward::Nat => nat::forward(packet, frame, segment, carried, way.backend),
-        Forward::FullNat => Some(Verdict::DropInternal),
-        Forward::Ip4 | Forward::Ip6 | Forward::Gue4 | Forward::Gue6 => {
-            tunnel::forward::<I>(packet, way)
+    match mode {
+        Forward::Dsr => frame::send(packet, frame, way.backend.hop()).map(Outcome::here),
+        Forward::Nat => {
+            nat::forward(packet, frame, segment, carried, way.backend).map(Outcome::here)
         }
-    };
-    refused.map(Outcome::here)
+        Forward::FullNat => Some(Outcome::here(Verdict::DropInternal)),
+        Forward::Ip4 | Forward::Ip6 | Forward::Gue4 | Forward::Gue6 => {
+            Some(Outcome::into_tunnel::<I>(way, verdict))
+        }
+    }
 }
 
 /// Rewrites a segment or fragment for its backend in `full-nat`; `place` is the number of
@@ -140,8 +143,8 @@ fn refused<I: Ip>(
     (segment.length > usize::from(most)).then(|| too_big::answer(packet, segment, carried, most))
 }
 
-/// Rewrites an ICMP error for the backend of the flow that it is about. `Some` is the
-/// verdict on one that may not go further.
+/// Rewrites an ICMP error for the backend of the flow that it is about. `Some` is what
+/// became of one that may not go further, or the step into a tunnel.
 #[inline(always)]
 #[must_use]
 pub fn forward_error<I: Ip>(
@@ -150,25 +153,25 @@ pub fn forward_error<I: Ip>(
     error: &Message<I>,
     quote: &Quoted,
     way: Way,
-) -> Option<Verdict> {
+) -> Option<Outcome> {
     let Some(mode) = way.backend.forward() else {
-        return Some(Verdict::DropInternal);
+        return Some(Outcome::here(Verdict::DropInternal));
     };
     if mode != Forward::Dsr && is_last::<I>(packet, frame) {
-        return Some(Verdict::DropTtl);
+        return Some(Outcome::here(Verdict::DropTtl));
     }
     // No error is told about an error (RFC 1122 section 3.2.2).
     let most = way.backend.hop().mtu().wrapping_sub(mode.overhead());
     if error.length > usize::from(most) {
-        return Some(Verdict::DropTooBig);
+        return Some(Outcome::here(Verdict::DropTooBig));
     }
     match mode {
-        Forward::Dsr => frame::send(packet, frame, way.backend.hop()),
+        Forward::Dsr => frame::send(packet, frame, way.backend.hop()).map(Outcome::here),
         Forward::Nat | Forward::FullNat => {
-            nat::forward_error(packet, frame, error, quote, way, mode)
+            nat::forward_error(packet, frame, error, quote, way, mode).map(Outcome::here)
         }
         Forward::Ip4 | Forward::Ip6 | Forward::Gue4 | Forward::Gue6 => {
-            tunnel::forward::<I>(packet, way)
+            Some(Outcome::into_tunnel::<I>(way, Verdict::ForwardError as u32))
         }
     }
 }

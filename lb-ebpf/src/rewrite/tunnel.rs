@@ -10,9 +10,8 @@ use network_types::eth::EthHdr;
 use super::{SPREAD_BITS, Way};
 use crate::{
     frame::{self, Frame},
-    ip::{Edit, Ip, Six, V4, V6},
-    maps::BackendRef,
-    packet::{Context, Packet},
+    ip::{Edit, Ip, Six},
+    packet::Packet,
     parse::{UDP, at},
 };
 
@@ -25,53 +24,14 @@ const DONT_FRAGMENT: u16 = 0x4000u16.to_be();
 const PORTS: u16 = 0xc000;
 const UDP_HEADER: u16 = at::UDP as u16;
 
-/// Puts outer headers before a packet. `Some` is the verdict on one that may not go
-/// further.
+/// Puts outer headers before a packet for its backend. `Some` is the verdict on one that
+/// may not go further.
 #[inline(always)]
 #[must_use]
-pub fn forward<I: Ip>(packet: &Packet, way: Way) -> Option<Verdict> {
-    let number = u32::from(way.backend.number());
+pub fn forward<I: Ip>(packet: &Packet, frame: &Frame, way: Way) -> Option<Verdict> {
+    let backend = way.backend;
     let bits = way.spread();
     let spread = bits | bits << SPREAD_BITS;
-    let context = packet.context();
-    let refused = match I::FAMILY {
-        Family::V4 => step_tunnel4(context, number, spread),
-        Family::V6 => step_tunnel6(context, number, spread),
-    };
-    match refused {
-        SENT => None,
-        NO_HEADROOM => Some(Verdict::DropNoHeadroom),
-        _ => Some(Verdict::DropInternal),
-    }
-}
-
-const SENT: u64 = 0;
-const NO_HEADROOM: u64 = Verdict::DropNoHeadroom as u64;
-
-/// By itself, so that the verifier looks at it once. [`SENT`], or the number of the
-/// verdict on one that may not go further.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn step_tunnel4(context: Context, number: u32, spread: u32) -> u64 {
-    encapsulate::<V4>(context, number, spread).map_or(SENT, |verdict| verdict as u64)
-}
-
-/// [`step_tunnel4`] of IPv6.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn step_tunnel6(context: Context, number: u32, spread: u32) -> u64 {
-    encapsulate::<V6>(context, number, spread).map_or(SENT, |verdict| verdict as u64)
-}
-
-/// Puts outer headers before a packet for backend `number`. `Some` is the verdict on one
-/// that may not go further.
-#[inline(always)]
-fn encapsulate<I: Ip>(context: Context, number: u32, spread: u32) -> Option<Verdict> {
-    let packet = &Packet::of(context);
-    let frame = &frame::parse(packet);
-    let Some(backend) = BackendRef::get(number as u16) else {
-        return Some(Verdict::DropInternal);
-    };
     let Some(mode) = backend.forward() else {
         return Some(Verdict::DropInternal);
     };
