@@ -6,9 +6,13 @@
 //! can be found and removed whatever happened to the process: see [`marks`].
 
 pub mod bpffs;
+pub mod bulk;
 pub mod claims;
 pub mod client;
 pub mod counters;
+pub mod decapsulate;
+pub mod dns;
+pub mod echo;
 pub mod flowgate;
 pub mod held;
 pub mod http;
@@ -20,6 +24,8 @@ pub mod netns;
 pub mod nginx;
 pub mod ping;
 pub mod process;
+pub mod require;
+pub mod site;
 pub mod stage;
 pub mod wait;
 pub mod xdp;
