@@ -14,6 +14,7 @@ pub mod decapsulate;
 pub mod dns;
 pub mod echo;
 pub mod flowgate;
+pub mod frames;
 pub mod held;
 pub mod http;
 pub mod interrupt;

@@ -24,7 +24,11 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "dnsmasq-base",
         "the name servers of tests by UDP; the package has no service of its own",
     ),
-    ("dig", "bind9-dnsutils", "asks them"),
+    (
+        "dig",
+        "bind9-dnsutils",
+        "the client that asks name servers in tests by UDP",
+    ),
     (
         "iperf3",
         "iperf3",
