@@ -13,7 +13,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{netns::Namespace, wait::eventually};
+use crate::{
+    netns::Namespace,
+    wait::{eventually, slowness},
+};
 
 /// How often the server looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(50);
@@ -71,7 +74,7 @@ pub fn ask(host: &Namespace, peer: SocketAddr, length: usize) -> Result<()> {
     };
     let socket = host.run(|| UdpSocket::bind(own))?;
     host.run(|| socket.connect(peer))?;
-    socket.set_read_timeout(Some(AGAIN))?;
+    socket.set_read_timeout(Some(AGAIN * slowness()))?;
     let sent: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
     let mut buffer = vec![0; length + 1];
     let what = format!("{length} bytes come back from {peer}");

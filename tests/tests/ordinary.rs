@@ -57,6 +57,7 @@ fn an_ordinary_host() -> Result<()> {
         way: Way::Ipip,
         vip: Family::V4,
         servers: Family::V6,
+        trunk: false,
     };
     Site::test(both, |site| {
         let status = site.flowgate.json(&["status"])?;

@@ -32,6 +32,15 @@ impl Network {
         }
     }
 
+    /// Its VLAN on a trunk.
+    pub fn vlan(self) -> Option<u16> {
+        match self {
+            Self::Clients => None,
+            Self::Front => Some(100),
+            Self::Back => Some(200),
+        }
+    }
+
     /// Tells its addresses from the other networks'.
     pub(super) fn number(self) -> u8 {
         match self {

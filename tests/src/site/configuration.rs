@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Description, Network, Server, Way, server};
+use crate::wait::slowness;
 
 /// The address of the full-nat pool, by its number in the front network.
 const POOL: u8 = 20;
@@ -17,7 +18,7 @@ const SERVICES: [(&str, u16, &str, usize); 4] = [
 ];
 
 pub(super) fn text(description: Description, servers: &[Server]) -> String {
-    let interfaces: Vec<_> = description.interfaces().iter().map(|n| n.name()).collect();
+    let interfaces = description.interfaces();
     let mut text = format!("[node]\ninterfaces = {interfaces:?}\n");
     let forward = match description.way {
         Way::Dsr => "forward = \"dsr\"",
@@ -41,7 +42,11 @@ pub(super) fn text(description: Description, servers: &[Server]) -> String {
             description.vip.vip()
         );
         if name == "web" {
-            text.push_str("health = { kind = \"http\", path = \"/healthz\", interval = \"1s\" }\n");
+            let _ = writeln!(
+                text,
+                "health = {{ kind = \"http\", path = \"/healthz\", interval = \"{}s\" }}",
+                slowness()
+            );
         }
         for server in &servers[..count] {
             let _ = write!(

@@ -18,6 +18,10 @@
 //!                                2001:db8::/64                     10.0.1.0/24, 2001:db8:0:1::/64
 //! ```
 //!
+//! On a trunk the load balancer has one cable for both networks, or for the one, and
+//! they are VLANs 100 (front) and 200 (back): `front.100` and `front.200` there,
+//! `front.100` on the router, `eth0.100` or `eth0.200` on servers.
+//!
 //! A host has addresses of a family only if clients or servers are spoken to by it:
 //! a site of IPv6 alone knows no IPv4. The VIP is on nobody's interface, but on `lo`
 //! of the servers in the modes `dsr` and `tunnel`. The load balancer's kernel forwards
@@ -88,6 +92,8 @@ pub struct Description {
     pub vip: Family,
     /// What the load balancer speaks to the servers.
     pub servers: Family,
+    /// Whether the networks are VLANs on one cable.
+    pub trunk: bool,
 }
 
 impl Description {
@@ -108,12 +114,41 @@ impl Description {
         }
     }
 
-    /// The load balancer's interfaces.
-    pub fn interfaces(self) -> &'static [Network] {
+    /// The networks that the load balancer is on.
+    pub fn networks(self) -> &'static [Network] {
         match self.way {
             Way::Nat => &[Network::Front, Network::Back],
             _ => &[Network::Front],
         }
+    }
+
+    /// The load balancer's interfaces that packets come in by.
+    pub fn interfaces(self) -> Vec<&'static str> {
+        self.cables().iter().map(|network| network.name()).collect()
+    }
+
+    /// The networks whose switches it is plugged into.
+    fn cables(self) -> &'static [Network] {
+        if self.trunk {
+            &[Network::Front]
+        } else {
+            self.networks()
+        }
+    }
+
+    /// The device by which a host is on a network, when it is plugged in by `plug`.
+    pub fn device(self, plug: &str, network: Network) -> String {
+        match network.vlan() {
+            Some(id) if self.trunk => format!("{plug}.{id}"),
+            _ => plug.to_owned(),
+        }
+    }
+
+    /// The load balancer's device towards the servers.
+    pub fn device_to_servers(self) -> String {
+        let network = self.server_network();
+        let plug = if self.trunk { Network::Front } else { network };
+        self.device(plug.name(), network)
     }
 }
 
@@ -121,8 +156,11 @@ impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?}, VIP {:?}, servers {:?}",
-            self.way, self.vip, self.servers
+            "{:?}, VIP {:?}, servers {:?}{}",
+            self.way,
+            self.vip,
+            self.servers,
+            if self.trunk { ", trunk" } else { "" }
         )
     }
 }
@@ -254,7 +292,12 @@ impl Net<'_> {
         self.plug(front, Network::Front, "router")?;
         self.address(front, Network::Front, 1)?;
         let vip = self.description.vip;
-        router.ip(&format!("route add {}/{} dev front", vip.vip(), vip.bits()))?;
+        let device = self.description.device("front", Network::Front);
+        router.ip(&format!(
+            "route add {}/{} dev {device}",
+            vip.vip(),
+            vip.bits()
+        ))?;
         for family in self.description.families() {
             router.sysctl(family.forwarding(), "1")?;
         }
@@ -263,34 +306,42 @@ impl Net<'_> {
 
     fn connect_lb(&self, lb: &Namespace) -> Result<Vec<Attached>> {
         let mut passes = Vec::new();
-        for &network in self.description.interfaces() {
-            let (name, number) = match network {
-                Network::Back => ("back", 1),
-                _ => ("front", 2),
-            };
+        for &network in self.description.cables() {
+            let name = network.name();
             if network == Network::Back {
                 switch(self.switches, name)?;
             }
-            let device = End::new(lb, name);
             let port = format!("lb-{name}");
+            let device = End::new(lb, name);
             self.plug(device, network, &port)?;
-            self.address(device, network, number)?;
+            mac(device, network, 2)?;
             passes.push(Attached::new(End::new(self.switches, &port), &PASS)?);
+        }
+        for &network in self.description.networks() {
+            let trunk = self.description.trunk;
+            let plug = if trunk { Network::Front } else { network };
+            let number = if network == Network::Back { 1 } else { 2 };
+            self.address(End::new(lb, plug.name()), network, number)?;
         }
         self.default_route(lb, Network::Front)?;
         Ok(passes)
     }
 
-    /// Gives an interface its MAC address and its addresses.
+    /// Gives a host its addresses in a network, on a trunk after the VLAN device.
     fn address(&self, end: End<'_>, network: Network, number: u8) -> Result<()> {
-        let device = end.device;
-        let mac = format!("02:00:00:00:{:02x}:{number:02x}", network.number());
-        end.host.ip(&format!("link set {device} address {mac}"))?;
+        let on = self.description.device(end.device, network);
+        if on != end.device {
+            let id = network.vlan().unwrap_or_default();
+            end.host.ip(&format!(
+                "link add link {} name {on} type vlan id {id}\nlink set {on} up",
+                end.device
+            ))?;
+        }
         for family in self.description.families() {
             let address = family.host(network, number);
             let prefix = family.subnet();
             end.host
-                .ip(&format!("addr add {address}/{prefix} dev {device}"))?;
+                .ip(&format!("addr add {address}/{prefix} dev {on}"))?;
         }
         Ok(())
     }
@@ -308,8 +359,21 @@ impl Net<'_> {
 
     fn plug(&self, device: End<'_>, network: Network, port: &str) -> Result<()> {
         cable(device, End::new(self.switches, port))?;
-        let switch = network.name();
+        let switch = if self.description.trunk {
+            Network::Front.name()
+        } else {
+            network.name()
+        };
         self.switches
             .ip(&format!("link set {port} master {switch}"))
     }
+}
+
+/// Gives an interface a MAC address that tells whose it is.
+fn mac(end: End<'_>, network: Network, number: u8) -> Result<()> {
+    let network = network.number();
+    end.host.ip(&format!(
+        "link set {} address 02:00:00:00:{network:02x}:{number:02x}",
+        end.device
+    ))
 }
