@@ -82,7 +82,10 @@ pub fn follow<I: Ip>(packet: &Packet, frame: &Frame, segment: &Segment<I>) -> Ou
     let Some(backend) = BackendRef::get(first.backend) else {
         return lost();
     };
-    let gone = matches!(backend.state(), BackendState::Free | BackendState::Down);
+    // What a server of `nat` still sends is no news from us.
+    let is_full = backend.forward() == Some(abi::Forward::FullNat);
+    let gone = matches!(backend.state(), BackendState::Free | BackendState::Down)
+        && (first.way == FORTH || is_full);
     if clock::monotonic_ns() >= first.deadline || gone {
         return lost();
     }
@@ -93,7 +96,7 @@ pub fn follow<I: Ip>(packet: &Packet, frame: &Frame, segment: &Segment<I>) -> Ou
             place: first.port,
         };
         let length = packet.length();
-        let refused = if backend.forward() == Some(abi::Forward::FullNat) {
+        let refused = if is_full {
             let carried = Carried::Fragment;
             rewrite::forward_full(packet, frame, segment, carried, backend, first.port)
         } else {
@@ -105,7 +108,7 @@ pub fn follow<I: Ip>(packet: &Packet, frame: &Frame, segment: &Segment<I>) -> Ou
         backend.count_in(length, 0);
         return Outcome::to(Verdict::ForwardFragment, backend.hop());
     }
-    let to = if backend.forward() == Some(abi::Forward::FullNat) {
+    let to = if is_full {
         let Some(held) = ports::at(first.port) else {
             return lost();
         };

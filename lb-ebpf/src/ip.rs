@@ -27,6 +27,8 @@ pub trait Ip: Copy + 'static {
     /// Type and code of the ICMP error that tells of a packet too long, as they lie in
     /// the packet.
     const TOO_BIG: u16;
+    /// Which bits of them a receiver looks at.
+    const TOO_BIG_BITS: u16;
 
     /// Tells what a packet of this version, addressed to us, is.
     fn parse(packet: &Packet, frame: &Frame) -> Parsed<Self>
@@ -82,17 +84,54 @@ pub struct Edit<I: Ip> {
     /// Whether a hop is counted.
     pub hop: bool,
     /// Another source.
-    pub source: Option<I::Address>,
+    pub source: New<I::Address>,
     /// Another destination.
-    pub destination: Option<I::Address>,
+    pub destination: New<I::Address>,
+}
+
+/// Another value, perhaps. Both fields are always set: not all verifiers see that the
+/// unset one of an `Option` is never used.
+#[derive(Clone, Copy)]
+pub struct New<T> {
+    /// Whether there is one.
+    pub is_given: bool,
+    /// Which.
+    pub value: T,
+}
+
+impl<T> New<T> {
+    /// This value.
+    #[inline(always)]
+    pub fn to(value: T) -> Self {
+        New {
+            is_given: true,
+            value,
+        }
+    }
+}
+
+impl New<u16> {
+    /// The value stays as it is.
+    pub const NONE: New<u16> = New {
+        is_given: false,
+        value: 0,
+    };
+}
+
+impl<A: Address> New<A> {
+    /// The address stays as it is.
+    pub const KEPT: New<A> = New {
+        is_given: false,
+        value: A::NONE,
+    };
 }
 
 impl<I: Ip> Edit<I> {
     /// A hop is counted, nothing else.
     pub const HOP: Edit<I> = Edit {
         hop: true,
-        source: None,
-        destination: None,
+        source: New::KEPT,
+        destination: New::KEPT,
     };
 }
 
@@ -203,6 +242,7 @@ impl Ip for V4 {
     const FAMILY: Family = Family::V4;
     const HEADER: usize = at::IPV4;
     const TOO_BIG: u16 = 0x0304u16.to_be();
+    const TOO_BIG_BITS: u16 = 0xffff;
 
     #[inline(always)]
     fn parse(packet: &Packet, frame: &Frame) -> Parsed<V4> {
@@ -282,11 +322,13 @@ impl Ip for V4 {
     fn edit(packet: &Packet, frame: &Frame, edit: &Edit<V4>) -> Option<Delta> {
         let header = packet.at::<{ at::IPV4 }>(frame.ip)?;
         let mut addresses = Delta::new();
-        if let Some(new) = edit.source {
+        if edit.source.is_given {
+            let new = edit.source.value;
             addresses = addresses.pair(header.load::<u32, { at::ipv4::SOURCE }>(), new);
             header.store::<u32, { at::ipv4::SOURCE }>(new);
         }
-        if let Some(new) = edit.destination {
+        if edit.destination.is_given {
+            let new = edit.destination.value;
             addresses = addresses.pair(header.load::<u32, { at::ipv4::DESTINATION }>(), new);
             header.store::<u32, { at::ipv4::DESTINATION }>(new);
         }
@@ -308,6 +350,8 @@ impl Ip for V6 {
     const FAMILY: Family = Family::V6;
     const HEADER: usize = at::IPV6;
     const TOO_BIG: u16 = 0x0200u16.to_be();
+    /// The code is ignored (RFC 4443 section 3.2).
+    const TOO_BIG_BITS: u16 = 0xff00u16.to_be();
 
     #[inline(always)]
     fn parse(packet: &Packet, frame: &Frame) -> Parsed<V6> {
@@ -399,7 +443,8 @@ impl Ip for V6 {
             let limit = header.load::<u8, { at::ipv6::HOP_LIMIT }>();
             header.store::<u8, { at::ipv6::HOP_LIMIT }>(limit.wrapping_sub(1));
         }
-        if let Some(new) = edit.source {
+        if edit.source.is_given {
+            let new = edit.source.value;
             let old = Six {
                 high: header.load::<u64, { at::ipv6::SOURCE }>(),
                 low: header.load::<u64, { at::ipv6::SOURCE + 8 }>(),
@@ -408,7 +453,8 @@ impl Ip for V6 {
             header.store::<u64, { at::ipv6::SOURCE }>(new.high);
             header.store::<u64, { at::ipv6::SOURCE + 8 }>(new.low);
         }
-        if let Some(new) = edit.destination {
+        if edit.destination.is_given {
+            let new = edit.destination.value;
             let old = Six {
                 high: header.load::<u64, { at::ipv6::DESTINATION }>(),
                 low: header.load::<u64, { at::ipv6::DESTINATION + 8 }>(),

@@ -234,38 +234,47 @@ fn detour<I: Ip, F: Flows<I> + Flows<V4> + Flows<V6>>(
     context: Context,
     outcome: Outcome,
 ) -> Outcome {
-    let mut outcome = outcome;
+    let mut outcome = outcome.any();
     if outcome.takes::<I>(Step::Fragment) {
-        outcome = fragment::<I>(context).any();
+        outcome = fragment::<I>(context);
     }
+    outcome = outcome.any();
     if outcome.takes::<I>(Step::Full) {
-        outcome = full::<I>(context).any();
+        outcome = full::<I>(context);
     }
+    outcome = outcome.any();
     if outcome.takes::<I>(Step::ToFull) {
-        outcome = to_full::<I>(context, outcome).any();
+        outcome = to_full::<I>(context, outcome);
     }
+    outcome = outcome.any();
     if outcome.takes::<I>(Step::FromFull) {
-        outcome = from_full::<I>(context).any();
+        outcome = from_full::<I>(context);
     }
+    outcome = outcome.any();
     if outcome.takes::<I>(Step::Error) {
-        outcome = error::<I, F>(context, outcome.l4()).any();
+        outcome = error::<I, F>(context, outcome.l4());
     }
+    outcome = outcome.any();
     if outcome.takes::<I>(Step::ErrorToPool) {
-        outcome = error_to_pool::<I>(context, outcome.l4()).any();
+        outcome = error_to_pool::<I>(context, outcome.l4());
     }
+    outcome = outcome.any();
     if outcome.takes::<I>(Step::ErrorFromPort) {
-        outcome = error_from_port::<I>(context, outcome).any();
+        outcome = error_from_port::<I>(context, outcome);
     }
+    outcome = outcome.any();
     if outcome.takes::<I>(Step::ErrorToClient) {
-        outcome = error_to_client::<I, F>(context, outcome.l4()).any();
+        outcome = error_to_client::<I, F>(context, outcome.l4());
     }
+    outcome = outcome.any();
     if outcome.takes::<I>(Step::ErrorAbout) {
-        outcome = error_about::<I>(context, outcome).any();
+        outcome = error_about::<I>(context, outcome);
     }
+    outcome = outcome.any();
     if outcome.takes::<I>(Step::ErrorInTunnel) {
-        outcome = error_in_tunnel::<I, F>(context, outcome.l4()).any();
+        outcome = error_in_tunnel::<I, F>(context, outcome.l4());
     }
-    outcome
+    outcome.any()
 }
 
 #[inline(never)]

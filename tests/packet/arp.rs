@@ -2,7 +2,7 @@
 
 use etherparse::{ArpEthIpv4Packet, ArpOperation};
 use lb_common::{
-    abi::{Endpoint, ipv4},
+    abi::{Endpoint, Family, ipv4},
     verdict::Verdict,
 };
 
@@ -118,7 +118,8 @@ fn a_lease_ends_by_itself() {
     let mut rig = site::rig();
     let packet = arp(BROADCAST, CLIENT_MAC, &request(LEASED));
     let deadline = monotonic_ns() + 30_000_000;
-    rig.endpoint(&Endpoint::vip(ipv4(LEASED), deadline));
+    let lease = |deadline| Endpoint::vip(Family::V4, ipv4(LEASED), deadline, None);
+    rig.endpoint(&lease(deadline));
     let mut answers = 0;
     loop {
         let before = monotonic_ns();
@@ -136,9 +137,6 @@ fn a_lease_ends_by_itself() {
         assert!(before < deadline + 5_000_000_000, "still answering");
     }
     assert!(answers > 0);
-    rig.endpoint(&Endpoint::vip(
-        ipv4(LEASED),
-        monotonic_ns() + 3_600_000_000_000,
-    ));
+    rig.endpoint(&lease(monotonic_ns() + 3_600_000_000_000));
     assert_eq!(rig.send(&packet).verdict, Verdict::AnswerArp, "renewed");
 }

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use flowgate::datapath::object::new_identity;
 use lb_common::{
     abi::Identity,
     flow::{BUCKET_SLOTS, Tick, Timeouts},
@@ -12,7 +11,7 @@ use rustix::time::{ClockId, clock_getres};
 
 use crate::{
     pool::{PORT, connect, in_one_bucket, pool_with, tcp},
-    rig::Rig,
+    rig::{Rig, identity},
     site::TCP,
 };
 
@@ -28,8 +27,7 @@ fn quick() -> Identity {
     Identity {
         tick_shift: (16_000_000 / jiffy).next_power_of_two().ilog2(),
         timeouts: Timeouts::new([200, IDLE, 200, 200]).bits(),
-        ..new_identity(1_024, &flowgate::config::model::Timeouts::default())
-            .expect("random numbers")
+        ..identity()
     }
 }
 

@@ -83,10 +83,12 @@ fn a_flood_of_syns_costs_no_established_flow() {
     let now = rig.object.tick().expect("the clock");
     let flows = Flows::new(
         rig.object.shared("FLOWS").expect("the flow table"),
+        rig.object.shared("PORTS").expect("the pool's ports"),
+        rig.identity.pool,
         Timeouts::from_bits(rig.identity.timeouts),
     );
     assert_eq!(
-        flows.sweep(now).iter().sum::<u32>(),
+        flows.sweep(now).flows.iter().sum::<u32>(),
         full as u32,
         "as userspace counts"
     );

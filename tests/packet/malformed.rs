@@ -59,6 +59,13 @@ fn check(rig: &mut Rig, what: &str, frame: &[u8]) {
         Expected::Untouched(verdict) => sent.verdict != verdict || !is_untouched(&sent, frame),
         Expected::Answered(verdict) => sent.verdict != verdict || !is_answer(&sent, frame),
         Expected::Forwarded { nat } => !is_forwarded(&sent, frame, nat),
+        Expected::Followed => match sent.verdict {
+            Verdict::ForwardFragment => !is_forwarded(&sent, frame, true),
+            verdict => {
+                ![Verdict::DropFragment, Verdict::DropTtl].contains(&verdict)
+                    || !is_untouched(&sent, frame)
+            }
+        },
     };
     assert!(
         !wrong,
@@ -90,14 +97,15 @@ fn is_answer(sent: &Sent, frame: &[u8]) -> bool {
 /// Nothing but the MAC addresses is changed, and under `nat` TTL, destination and
 /// checksums.
 fn is_forwarded(sent: &Sent, frame: &[u8], nat: bool) -> bool {
-    let checksum = if frame[23] == 6 { 50 } else { 40 };
+    let l4 = 14 + spec::header(frame);
+    let checksum = if frame[23] == 6 { l4 + 16 } else { l4 + 6 };
     let may_change = |at: usize| {
         at < 12
             || nat
                 && (at == 22
                     || (24..26).contains(&at)
                     || (30..34).contains(&at)
-                    || (36..38).contains(&at)
+                    || (l4 + 2..l4 + 4).contains(&at)
                     || (checksum..checksum + 2).contains(&at))
     };
     sent.verdict.action() == Action::Transmit

@@ -1,14 +1,14 @@
 //! One service over a pool of servers, for what happens to flows.
 
 use lb_common::{
-    abi::{Endpoint, Identity, NO_DEADLINE, ipv4},
+    abi::{Endpoint, Family, Identity, NO_DEADLINE, ipv4},
     verdict::Verdict,
     wheel::Index,
 };
 
 use crate::{
     frame::{Frame, Socket},
-    rig::Rig,
+    rig::{Lent, Rig, lend},
     site::{Egress, TCP, UDP, VIP, dsr},
 };
 
@@ -20,17 +20,22 @@ const SERVERS: u16 = 8;
 
 /// A rig whose TCP service has this wheel; its UDP service has the same with the
 /// UDP backends.
-pub fn pool(wheel: &[u16]) -> Rig {
-    fill(Rig::new(1_024), wheel)
+pub fn pool(wheel: &[u16]) -> Lent {
+    let mut rig = lend();
+    fill(&mut rig, wheel);
+    rig
 }
 
 /// Likewise, with a flow table of this make.
 pub fn pool_with(identity: Identity, wheel: &[u16]) -> Rig {
-    fill(Rig::with(identity), wheel)
+    let mut rig = Rig::with(identity);
+    fill(&mut rig, wheel);
+    rig
 }
 
-fn fill(mut rig: Rig, wheel: &[u16]) -> Rig {
-    rig.endpoint(&Endpoint::vip(ipv4(VIP), NO_DEADLINE));
+fn fill(rig: &mut Rig, wheel: &[u16]) {
+    let vip = Endpoint::vip(Family::V4, ipv4(VIP), NO_DEADLINE, None);
+    rig.endpoint(&vip);
     for number in 1..=SERVERS {
         rig.backend(number, &dsr(number, PORT, TCP, Egress::Same));
         let number = number + UDP_FIRST - 1;
@@ -39,7 +44,6 @@ fn fill(mut rig: Rig, wheel: &[u16]) -> Rig {
     rig.service(PORT, TCP, Index::Counter, wheel);
     let wheel: Vec<u16> = wheel.iter().map(|&number| number + UDP_FIRST - 1).collect();
     rig.service(PORT, UDP, Index::Counter, &wheel);
-    rig
 }
 
 /// The n-th client.

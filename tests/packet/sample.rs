@@ -10,9 +10,10 @@ fn translated(sample: u32) -> u32 {
     let constants = Constants {
         identity: new_identity(1_024, &flowgate::config::model::Timeouts::default())
             .expect("random numbers"),
-        ifindex: 1,
+        egress: 0,
         mac: [2, 0, 0, 0, 0, 1],
         sample,
+        has_buffers: false,
     };
     let mut object = Object::load(OBJECT, &constants, None).expect("loading, which needs root");
     let program = object.program("flowgate").expect("the verifier takes it");

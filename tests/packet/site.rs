@@ -1,22 +1,28 @@
 //! The load balancer that the fixture tables run on: VIPs, services, servers, routes.
 
 use lb_common::{
-    abi::{Backend, BackendState, Endpoint, Forward, Hop, Mac, NO_DEADLINE, Route, Wheel, ipv4},
+    abi::{
+        Backend, BackendState, Endpoint, Family, Forward, Hop, Mac, NO_DEADLINE, Route, Wheel, ipv4,
+    },
+    tags::Tags,
     wheel::Index,
 };
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::{frame::Socket, rig::Rig};
+use crate::{
+    frame::Socket,
+    rig::{Lent, Rig, lend},
+};
 
-/// Our interface, and its number: none that exists, for nothing is attached to it.
+/// Our interface. Its place in the device map is 0, which is empty: a packet that leaves
+/// by the interface that it came by is never redirected.
 pub const OWN: Mac = [2, 0, 0, 0, 0, 1];
-pub const IFINDEX: u32 = 7_000_001;
 /// Another interface of ours: loopback, since every namespace has one.
 pub const OTHER: Mac = [2, 0, 0, 0, 0, 2];
 pub const OTHER_IFINDEX: u32 = 1;
 pub const OTHER_SLOT: u32 = 5;
 /// A place in the device map where no interface is.
-const GONE_SLOT: u32 = 6;
+const GONE_SLOT: u16 = 6;
 pub const BROADCAST: Mac = [0xff; 6];
 pub const CLIENT_MAC: Mac = [2, 0, 0, 0, 0xc, 1];
 pub const ROUTER_MAC: Mac = [2, 0, 0, 0, 0xe, 1];
@@ -44,8 +50,13 @@ pub const UDP: u8 = 17;
 /// The port of every `nat` server.
 pub const SERVER_PORT: u16 = 8_080;
 
-/// Every backend number that the site uses, and 0, which nothing may count on.
-pub const BACKENDS: [u16; 17] = [0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 14, 21, 22, 23, 24, 31];
+/// The longest IP packet that the ways take, where nothing else is said.
+pub const MTU: u16 = 1_500;
+
+/// Where `full-nat` sends from.
+pub const POOL4: [u8; 4] = [192, 0, 2, 201];
+pub const POOL6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1];
+
 /// Four services share this server.
 pub const SHARED_SERVER: Socket = ([10, 0, 0, 21], SERVER_PORT);
 
@@ -58,11 +69,12 @@ pub enum Egress {
 }
 
 impl Egress {
-    fn interface(self) -> (u32, u32, Mac) {
+    /// Its place in the device map, and our MAC address there.
+    pub fn interface(self) -> (u16, Mac) {
         match self {
-            Egress::Same => (IFINDEX, 0, OWN),
-            Egress::Other => (OTHER_IFINDEX, OTHER_SLOT, OTHER),
-            Egress::Gone => (OTHER_IFINDEX, GONE_SLOT, OTHER),
+            Egress::Same => (0, OWN),
+            Egress::Other => (OTHER_SLOT as u16, OTHER),
+            Egress::Gone => (GONE_SLOT, OTHER),
         }
     }
 }
@@ -81,14 +93,14 @@ pub fn server_of(backend: u16) -> Socket {
 
 /// A `dsr` backend's record.
 pub fn dsr(number: u16, port: u16, protocol: u8, egress: Egress) -> Backend {
-    let (ifindex, slot, source) = egress.interface();
+    let (slot, source) = egress.interface();
     Backend {
         address: ipv4(server_of(number).0),
         vip: ipv4(VIP),
         port: port.to_be(),
         vip_port: port.to_be(),
-        ifindex,
         egress: slot,
+        mtu: MTU,
         destination: mac_of(number),
         source,
         state: BackendState::Active as u8,
@@ -115,12 +127,22 @@ pub fn monotonic_ns() -> u64 {
 }
 
 /// A program with the whole site.
-pub fn rig() -> Rig {
-    let mut rig = Rig::new(1_024);
-    rig.endpoint(&Endpoint::vip(ipv4(VIP), NO_DEADLINE));
-    rig.endpoint(&Endpoint::vip(ipv4(EXPIRED), monotonic_ns()));
+pub fn rig() -> Lent {
+    let mut rig = lend();
+    rig.endpoint(&Endpoint::vip(Family::V4, ipv4(VIP), NO_DEADLINE, None));
+    rig.endpoint(&Endpoint::vip(
+        Family::V4,
+        ipv4(EXPIRED),
+        monotonic_ns(),
+        None,
+    ));
     let hour = 3_600_000_000_000;
-    rig.endpoint(&Endpoint::vip(ipv4(LEASED), monotonic_ns() + hour));
+    rig.endpoint(&Endpoint::vip(
+        Family::V4,
+        ipv4(LEASED),
+        monotonic_ns() + hour,
+        None,
+    ));
     direct(&mut rig);
     translated(&mut rig);
     broken(&mut rig);
@@ -181,22 +203,20 @@ fn broken(rig: &mut Rig) {
     rig.backend(31, &backend);
     rig.service(101, TCP, Index::Counter, &[31]);
     rig.service(102, TCP, Index::Counter, &[1]);
-    let beyond = Endpoint {
-        wheel: Wheel {
-            chunk: 1 << 20,
-            length: 1,
-        },
-        ..rig.record(102, TCP)
+    let beyond = Wheel {
+        chunk: 1 << 20,
+        length: 1,
     };
-    rig.endpoint(&beyond);
+    rig.endpoint(&rig.record(102, TCP).with_wheel(beyond));
 }
 
 /// A way to a next hop.
 pub fn hop(egress: Egress, destination: Mac) -> Hop {
-    let (ifindex, slot, source) = egress.interface();
+    let (slot, source) = egress.interface();
     Hop {
-        ifindex,
         egress: slot,
+        mtu: MTU,
+        tags: Tags::NONE,
         destination,
         source,
         reserved: [0; 4],
@@ -215,13 +235,11 @@ fn routes(rig: &mut Rig) {
         hop(Egress::Same, ROUTER_MAC),
         hop(Egress::Other, FAR_ROUTER_MAC),
     );
-    rig.tables.put_routes(&[
+    let four = [
         route([198, 51, 100, 128], 25, Route::VIA, far),
         route([192, 0, 2, 0], 24, Route::ON_LINK, near),
         route([198, 51, 100, 0], 24, Route::VIA, near),
-    ]);
-    let neighbour = u32::from_ne_bytes(NEIGHBOUR);
-    rig.tables
-        .put_neighbour(neighbour, Some(hop(Egress::Same, CLIENT_MAC)))
-        .expect("room");
+    ];
+    let neighbour = (NEIGHBOUR.into(), hop(Egress::Same, CLIENT_MAC));
+    rig.routes(&four, &[], &[neighbour]);
 }

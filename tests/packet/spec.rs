@@ -14,9 +14,11 @@ pub enum Expected {
     Answered(Verdict),
     /// To a backend, by `nat` or not; how depends on the flow.
     Forwarded { nat: bool },
+    /// Where its first fragment went; nowhere if that hasn't come.
+    Followed,
 }
 
-use Expected::{Answered, Forwarded, Untouched};
+use Expected::{Answered, Followed, Forwarded, Untouched};
 
 fn word(frame: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([frame[at], frame[at + 1]])
@@ -34,14 +36,29 @@ fn is_held(address: [u8; 4]) -> bool {
     [VIP, LEASED].contains(&address)
 }
 
-/// What must become of a frame that belongs to no flow back from a server.
+/// What must become of an untagged frame, or a tagged one that we don't send on, that
+/// belongs to no flow back from a server.
 pub fn expected(frame: &[u8]) -> Expected {
+    let mut tags = 0;
+    while tags < 2 && [0x8100, 0x88a8].contains(&word(frame, 12 + tags * 4)) {
+        tags += 1;
+        if frame.len() < 14 + tags * 4 {
+            return Untouched(Verdict::PassMalformed);
+        }
+    }
+    let ether_type = word(frame, 12 + tags * 4);
+    let behind = &frame[tags * 4..];
     let ours = frame[..6] == OWN;
     let group = frame[0] & 1 == 1;
-    match word(frame, 12) {
-        0x0800 if ours => ipv4(frame),
-        0x0806 if ours || group => arp(frame),
-        0x0800 | 0x0806 => Untouched(Verdict::PassOtherHost),
+    match ether_type {
+        0x0806 if ours || group => arp(behind),
+        0x0800 | 0x86dd if group => Untouched(Verdict::PassGroup),
+        0x0800 if ours => ipv4(behind),
+        0x86dd if ours && (behind.len() < 14 + 40 || behind[14] >> 4 != 6) => {
+            Untouched(Verdict::PassMalformed)
+        }
+        0x86dd if ours => Untouched(Verdict::PassNotVip),
+        0x0800 | 0x0806 | 0x86dd => Untouched(Verdict::PassOtherHost),
         _ => Untouched(Verdict::PassProtocol),
     }
 }
@@ -69,11 +86,28 @@ fn ipv4(frame: &[u8]) -> Expected {
     if !is_vip(to) {
         return Untouched(Verdict::PassNotVip);
     }
-    if let Some(verdict) = refused(frame) {
-        return Untouched(verdict);
+    let head = header(frame);
+    let total = usize::from(word(frame, 16));
+    if head < 20 || total < head || total > frame.len() - 14 {
+        return Untouched(Verdict::DropMalformed);
     }
-    match (frame[23], to, word(frame, 36)) {
-        (1, ..) => echo(frame),
+    let protocol = frame[23];
+    let (more, offset) = (frame[20] & 0x20 != 0, word(frame, 20) & 0x1fff);
+    let needed = match protocol {
+        6 => 20,
+        17 => 8,
+        1 if more || offset != 0 => return Untouched(Verdict::DropFragment),
+        1 => 8,
+        _ => return Untouched(Verdict::DropVipProtocol),
+    };
+    if offset != 0 {
+        return Followed;
+    }
+    if total < head + needed {
+        return Untouched(Verdict::DropMalformed);
+    }
+    match (protocol, to, word(frame, 14 + head + 2)) {
+        (1, ..) => icmp(frame),
         (6, VIP, 99) | (17, VIP, 99) => Untouched(Verdict::DropNoBackend),
         (6, VIP, 100..=102) => Untouched(Verdict::DropInternal),
         (6, VIP, 80..=82 | 84) | (17, VIP, 80..=81) => Forwarded { nat: false },
@@ -85,35 +119,19 @@ fn ipv4(frame: &[u8]) -> Expected {
     }
 }
 
-/// Why an IPv4 packet to a VIP can't be what we take.
-fn refused(frame: &[u8]) -> Option<Verdict> {
-    let total = usize::from(word(frame, 16));
-    let there = total.min(frame.len() - 14);
-    let needed = match frame[23] {
-        6 => 20 + 20,
-        _ => 20 + 8,
-    };
-    match frame[14] & 15 {
-        0..5 => return Some(Verdict::DropMalformed),
-        5 => {}
-        _ => return Some(Verdict::DropIpOptions),
-    }
-    // More fragments, or an offset.
-    if word(frame, 20) & 0x3fff != 0 {
-        return Some(Verdict::DropFragment);
-    }
-    if ![1, 6, 17].contains(&frame[23]) {
-        return Some(Verdict::DropVipProtocol);
-    }
-    if total > frame.len() - 14 || there < needed {
-        return Some(Verdict::DropMalformed);
-    }
-    None
+/// Bytes of the IPv4 header.
+pub fn header(frame: &[u8]) -> usize {
+    usize::from(frame[14] & 15) * 4
 }
 
-fn echo(frame: &[u8]) -> Expected {
+fn icmp(frame: &[u8]) -> Expected {
     let (from, to) = (address(frame, 26), address(frame, 30));
-    if word(frame, 34) != 0x0800 {
+    let at = 14 + header(frame);
+    // Errors: none of these frames quotes a flow.
+    if [3, 11, 12].contains(&frame[at]) {
+        return Untouched(Verdict::DropError);
+    }
+    if word(frame, at) != 0x0800 || header(frame) != 20 {
         return Untouched(Verdict::DropVipProtocol);
     }
     if !is_held(to) {

@@ -7,7 +7,7 @@ use lb_common::{abi::BackendState, verdict::Verdict};
 use crate::{
     flow::Flows,
     frame::Frame,
-    ip::{Edit, Ip},
+    ip::{Edit, Ip, New},
     maps::{BackendRef, EndpointRef},
     node,
     packet::{MAX_OFFSET, Packet},
@@ -304,17 +304,17 @@ pub fn from_port<I: Ip>(
     let (client, vip) = (ports::client(&held.owner), backend.vip());
     let outer = Edit {
         hop: false,
-        source: Some(vip),
-        destination: Some(client),
+        source: New::to(vip),
+        destination: New::to(client),
     };
     let inner = Translation {
         edit: Edit {
             hop: false,
-            source: Some(client),
-            destination: Some(vip),
+            source: New::to(client),
+            destination: New::to(vip),
         },
-        source_port: Some(held.owner.client_port),
-        destination_port: Some(held.owner.vip_port),
+        source_port: New::to(held.owner.client_port),
+        destination_port: New::to(held.owner.vip_port),
     };
     Some(returned(
         packet, frame, error, quote, backend, client, &outer, &inner,
@@ -357,17 +357,17 @@ pub fn to_client<I: Ip>(
     let vip = backend.vip();
     let outer = Edit {
         hop: false,
-        source: Some(vip),
-        destination: None,
+        source: New::to(vip),
+        destination: New::KEPT,
     };
     let inner = Translation {
         edit: Edit {
             hop: false,
-            source: None,
-            destination: Some(vip),
+            source: New::KEPT,
+            destination: New::to(vip),
         },
-        source_port: None,
-        destination_port: Some(backend.spoken_from(port)),
+        source_port: New::NONE,
+        destination_port: New::to(backend.spoken_from(port)),
     };
     let client = error.destination;
     Some(returned(

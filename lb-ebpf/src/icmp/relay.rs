@@ -34,6 +34,8 @@ struct Tunnelled<A> {
     end: usize,
     /// The version that it may be.
     protocol: u8,
+    /// GUE: the port that the tunnel ends at, as it lies in the packet.
+    port: u16,
     is_udp: bool,
 }
 
@@ -72,7 +74,9 @@ fn tunnelled<I: Ip>(
     let is_v4 = I::FAMILY == Family::V4;
     // Of ICMP the lower half is the MTU (RFC 1191 section 4).
     let mtu = if is_v4 { word & 0xffff } else { word };
-    if message.load::<u16, { at::icmp::TYPE }>() != I::TOO_BIG || mtu == 0 {
+    let kind = message.load::<u16, { at::icmp::TYPE }>() & I::TOO_BIG_BITS;
+    // Routers from before RFC 1191 tell no MTU.
+    if kind != I::TOO_BIG || is_v4 && mtu == 0 {
         return None;
     }
     let quoted = error.l4 + at::UDP;
@@ -88,12 +92,15 @@ fn tunnelled<I: Ip>(
     let is_udp = protocol == UDP;
     let udp = if is_udp { at::UDP } else { 0 };
     let inner = quoted + I::HEADER + udp;
+    let port = packet.at::<{ at::UDP }>(quoted + I::HEADER)?;
+    let port = port.load::<u16, { at::port::DESTINATION }>();
     (inner < end).then_some(Tunnelled {
         destination,
         mtu,
         inner: node::any(inner as u64) as usize & MAX_OFFSET,
         end: node::any(end as u64) as usize,
         protocol: node::any(u64::from(protocol)) as u8,
+        port,
         is_udp: node::any(u64::from(is_udp)) & 1 != 0,
     })
 }
@@ -128,6 +135,9 @@ fn inner<O: Ip, I: Ip, F: Flows<I>>(
         Forward::Dsr | Forward::Nat | Forward::FullNat => false,
     };
     if !fits || backend.address::<O::Address>() != tunnelled.destination {
+        return None;
+    }
+    if tunnelled.is_udp && backend.tunnel()?.port() != tunnelled.port {
         return None;
     }
     let hop = maps::route(quote.source)?;

@@ -274,6 +274,7 @@ impl<I: Ip> Segment<I> {
             flags: node::any(u64::from(self.flags)) as u8,
             is_first: flag(self.is_first),
             l4: node::any(self.l4 as u64) as usize & MAX_OFFSET,
+            id: node::any(u64::from(self.id)) as u32,
             ..self
         }
     }

@@ -17,7 +17,7 @@ use crate::{
     flow::{Flows, Slot},
     frame::{self, Frame},
     icmp::{Message, Quote},
-    ip::{Edit, Ip},
+    ip::{Edit, Ip, New},
     maps::{BackendRef, EndpointRef},
     packet::Packet,
     parse::{Flow, Segment},
@@ -41,11 +41,11 @@ pub fn forward<I: Ip>(
     let to = Translation {
         edit: Edit {
             hop: true,
-            source: None,
-            destination: Some(backend.address()),
+            source: New::KEPT,
+            destination: New::to(backend.address()),
         },
-        source_port: None,
-        destination_port: Some(backend.heard_at(port)),
+        source_port: New::NONE,
+        destination_port: New::to(backend.heard_at(port)),
     };
     if translate::packet(packet, frame, segment, carried, &to).is_none() {
         return Some(Verdict::DropInternal);
@@ -72,11 +72,11 @@ pub fn forward_full<I: Ip>(
     let to = Translation {
         edit: Edit {
             hop: true,
-            source: Some(address),
-            destination: Some(backend.address()),
+            source: New::to(address),
+            destination: New::to(backend.address()),
         },
-        source_port: Some(port),
-        destination_port: Some(heard),
+        source_port: New::to(port),
+        destination_port: New::to(heard),
     };
     if translate::packet(packet, frame, segment, carried, &to).is_none() {
         return Some(Verdict::DropInternal);
@@ -98,25 +98,25 @@ pub fn forward_error<I: Ip>(
     let backend = way.backend;
     let outer = Edit {
         hop: true,
-        source: None,
-        destination: Some(backend.address()),
+        source: New::KEPT,
+        destination: New::to(backend.address()),
     };
     let heard = backend.heard_at(quote.source_port);
     let mut inner = Translation {
         edit: Edit {
             hop: false,
-            source: Some(backend.address()),
-            destination: None,
+            source: New::to(backend.address()),
+            destination: New::KEPT,
         },
-        source_port: Some(heard),
-        destination_port: None,
+        source_port: New::to(heard),
+        destination_port: New::NONE,
     };
     if mode == Forward::FullNat {
         let Some((address, port)) = ports::socket::<I::Address>(way.place) else {
             return Some(Verdict::DropInternal);
         };
-        inner.edit.destination = Some(address);
-        inner.destination_port = Some(port);
+        inner.edit.destination = New::to(address);
+        inner.destination_port = New::to(port);
     }
     if translate::error(packet, frame, error, &quote.place, &outer, &inner).is_none() {
         return Some(Verdict::DropInternal);
@@ -221,11 +221,11 @@ pub fn source<I: Ip>(vip: I::Address, port: u16) -> Translation<I> {
     Translation {
         edit: Edit {
             hop: false,
-            source: Some(vip),
-            destination: None,
+            source: New::to(vip),
+            destination: New::KEPT,
         },
-        source_port: Some(port),
-        destination_port: None,
+        source_port: New::to(port),
+        destination_port: New::NONE,
     }
 }
 
@@ -235,8 +235,8 @@ pub fn source<I: Ip>(vip: I::Address, port: u16) -> Translation<I> {
 pub fn both<I: Ip>(backend: BackendRef, owner: &Owner) -> Translation<I> {
     let client = ports::client(owner);
     let mut to = source(backend.vip(), owner.vip_port);
-    to.edit.destination = Some(client);
-    to.destination_port = Some(owner.client_port);
+    to.edit.destination = New::to(client);
+    to.destination_port = New::to(owner.client_port);
     to
 }
 
@@ -251,9 +251,10 @@ pub fn returned<I: Ip>(
     backend: BackendRef,
     to: &Translation<I>,
 ) -> Outcome {
-    let client = match to.edit.destination {
-        Some(client) => client,
-        None => segment.destination,
+    let client = if to.edit.destination.is_given {
+        to.edit.destination.value
+    } else {
+        segment.destination
     };
     let verdict = match carried {
         Carried::Segment => Verdict::ReturnNat,

@@ -6,7 +6,7 @@ use super::Carried;
 use crate::{
     frame::Frame,
     icmp::{Message, Quoted},
-    ip::{Edit, Ip},
+    ip::{Edit, Ip, New},
     packet::{Packet, Window},
     parse::{Segment, at},
 };
@@ -17,9 +17,9 @@ pub struct Translation<I: Ip> {
     /// What changes in the IP header.
     pub edit: Edit<I>,
     /// Another source port.
-    pub source_port: Option<u16>,
+    pub source_port: New<u16>,
     /// Another destination port.
-    pub destination_port: Option<u16>,
+    pub destination_port: New<u16>,
 }
 
 impl<I: Ip> Translation<I> {
@@ -27,11 +27,13 @@ impl<I: Ip> Translation<I> {
     #[inline(always)]
     fn ports(&self, head: Window<{ at::UDP }>, delta: Delta) -> Delta {
         let mut delta = delta;
-        if let Some(new) = self.source_port {
+        if self.source_port.is_given {
+            let new = self.source_port.value;
             delta = delta.word(head.load::<u16, { at::port::SOURCE }>(), new);
             head.store::<u16, { at::port::SOURCE }>(new);
         }
-        if let Some(new) = self.destination_port {
+        if self.destination_port.is_given {
+            let new = self.destination_port.value;
             delta = delta.word(head.load::<u16, { at::port::DESTINATION }>(), new);
             head.store::<u16, { at::port::DESTINATION }>(new);
         }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     bytes::{address4, address6, long, word},
-    site::{Mode, Standing, UDP},
+    site::{GUE_PORT, Mode, Standing, UDP},
 };
 
 /// The head of a tunnel's packet, quoted.
@@ -133,7 +133,7 @@ fn outer(frame: &[u8], ip: &Ip) -> Option<Outer> {
     let behind = at + header;
     let (inner, is_gue) = match protocol {
         4 | 41 => (behind, false),
-        UDP => (behind + 8, true),
+        UDP if behind + 8 <= ip.end() && word(frame, behind + 2) == GUE_PORT => (behind + 8, true),
         _ => return None,
     };
     if inner >= ip.end() {

@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::frame::{self, Frame, NODE_MAC};
 use crate::scenario::{FLOWS, Packets};
-use crate::site::{self, IFINDEX};
+use crate::site;
 use crate::traffic::{Dice, Traffic};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flowgate-bench.o"));
@@ -78,9 +78,10 @@ impl Bed {
         let constants = Constants {
             identity: new_identity(FLOWS, &Timeouts::default())
                 .context("the kernel gives no random numbers")?,
-            ifindex: IFINDEX,
+            egress: 0,
             mac: NODE_MAC,
             sample: 0,
+            has_buffers: false,
         };
         let mut object = Object::load(OBJECT, &constants, None)?;
         // Before maps are taken out of the object, which programs are loaded with.

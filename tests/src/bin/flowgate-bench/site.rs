@@ -4,10 +4,11 @@ use anyhow::Result;
 use flowgate::datapath::{Object, Tables};
 use lb_common::{
     abi::{
-        Address, Backend, BackendState, Endpoint, Forward, Hop, Identity, NO_DEADLINE, Route,
-        WHEEL_CHUNK, Wheel, ipv4,
+        Address, Backend, BackendState, Endpoint, Family, Forward, Hop, Identity, Keeping,
+        NO_DEADLINE, Route, WHEEL_CHUNK, Wheel, ipv4,
     },
     hash::FlowKeys,
+    tags::Tags,
     wheel::Index,
 };
 
@@ -25,8 +26,8 @@ pub const SERVER: Socket = ([192, 0, 2, 1], 80);
 /// Not a VIP.
 pub const ELSEWHERE: Socket = ([198, 51, 100, 1], 80);
 
-/// The interface that all packets come and leave by.
-pub const IFINDEX: u32 = 1;
+/// The longest IP packet that every way takes.
+const MTU: u16 = 1_500;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -43,13 +44,14 @@ pub fn set_up(object: &mut Object, identity: &Identity) -> Result<()> {
     service(&mut tables, 1, DSR_UDP, UDP, Forward::Dsr, udp)?;
     let nat = 2 * SERVERS + 1;
     service(&mut tables, 2, NAT, TCP, Forward::Nat, nat..=nat)?;
-    tables.put_endpoint(&Endpoint::vip(ipv4(VIP), NO_DEADLINE))?;
+    tables.put_endpoint(&Endpoint::vip(Family::V4, ipv4(VIP), NO_DEADLINE, None))?;
     tables.put_endpoint(&Endpoint::server(
+        Family::V4,
         ipv4(SERVER.0),
         SERVER.1.to_be(),
         TCP,
         nat,
-        keys.seed(ipv4(VIP)[0], NAT.1.to_be(), TCP),
+        keys.seed(Family::V4, ipv4(VIP), NAT.1.to_be(), TCP),
     ))?;
     tables.put_routes(&[Route {
         prefix: 0,
@@ -57,8 +59,9 @@ pub fn set_up(object: &mut Object, identity: &Identity) -> Result<()> {
         kind: Route::VIA,
         reserved: 0,
         hop: Hop {
-            ifindex: IFINDEX,
             egress: 0,
+            mtu: MTU,
+            tags: Tags::NONE,
             destination: ROUTER_MAC,
             source: NODE_MAC,
             reserved: [0; 4],
@@ -82,7 +85,7 @@ fn service(
             port: SERVER.1.to_be(),
             vip_port: socket.1.to_be(),
             service: number as u16,
-            ifindex: IFINDEX,
+            mtu: MTU,
             destination: [0x02, 0, 0, 0, 1, backend as u8],
             source: NODE_MAC,
             state: BackendState::Active as u8,
@@ -104,9 +107,11 @@ fn service(
     let keys = FlowKeys(tables.identity.load(0).flow_keys);
     tables.put_endpoint(&Endpoint::service(
         &keys,
+        Family::V4,
         ipv4(socket.0),
         socket.1.to_be(),
         protocol,
+        Keeping::Flows,
         Index::Counter,
         number,
         wheel,
@@ -117,6 +122,6 @@ fn service(
 fn address(backend: u16, forward: Forward) -> Address {
     match forward {
         Forward::Nat => ipv4(SERVER.0),
-        Forward::Dsr => ipv4([192, 0, 2, 100 + backend as u8]),
+        _ => ipv4([192, 0, 2, 100 + backend as u8]),
     }
 }
