@@ -67,15 +67,26 @@ pub struct Flowgate {
 impl Flowgate {
     /// Writes a configuration for the lab; nothing runs yet.
     pub fn new(binary: &Path, lab: &Lab) -> Result<Self> {
+        let text = configuration(lab);
+        Self::installed(binary, lab.scratch(), lab.pins.path(), &text)
+    }
+
+    /// Writes a configuration; files are kept in `scratch`. Nothing runs yet.
+    pub fn installed(
+        binary: &Path,
+        scratch: &Path,
+        pin_dir: &Path,
+        configuration: &str,
+    ) -> Result<Self> {
         let flowgate = Self {
             binary: binary.to_owned(),
-            configuration: lab.scratch().join("flowgate.toml"),
-            run_dir: lab.scratch().join("run"),
-            pin_dir: lab.pins.path().to_owned(),
-            log: lab.scratch().join("flowgate.log"),
+            configuration: scratch.join("flowgate.toml"),
+            run_dir: scratch.join("run"),
+            pin_dir: pin_dir.to_owned(),
+            log: scratch.join("flowgate.log"),
             daemon: None,
         };
-        fs::write(&flowgate.configuration, configuration(lab))?;
+        fs::write(&flowgate.configuration, configuration)?;
         Ok(flowgate)
     }
 

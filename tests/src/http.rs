@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufRead, BufReader, ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
@@ -131,12 +131,16 @@ impl Connection {
 /// again, and sends it where the first one went instead of counting it anew.
 fn connect(peer: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    let any: IpAddr = match peer {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
     loop {
         let own = FIRST_PORT + NEXT.fetch_add(1, Ordering::Relaxed) % (u16::MAX - FIRST_PORT);
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        let socket = Socket::new(Domain::for_address(peer), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         let outcome = socket
-            .bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, own)).into())
+            .bind(&SocketAddr::new(any, own).into())
             .and_then(|()| socket.connect_timeout(&peer.into(), patience));
         match outcome {
             Ok(()) => return Ok(socket.into()),

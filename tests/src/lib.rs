@@ -6,10 +6,15 @@
 //! can be found and removed whatever happened to the process: see [`marks`].
 
 pub mod bpffs;
+pub mod bulk;
 pub mod claims;
 pub mod client;
 pub mod counters;
+pub mod decapsulate;
+pub mod dns;
+pub mod echo;
 pub mod flowgate;
+pub mod frames;
 pub mod held;
 pub mod http;
 pub mod interrupt;
@@ -20,6 +25,8 @@ pub mod netns;
 pub mod nginx;
 pub mod ping;
 pub mod process;
+pub mod require;
+pub mod site;
 pub mod stage;
 pub mod wait;
 pub mod xdp;

@@ -15,11 +15,19 @@ pub struct End<'a> {
     pub device: &'a str,
 }
 
+impl<'a> End<'a> {
+    /// The end at `host`'s interface `device`.
+    pub fn new(host: &'a Namespace, device: &'a str) -> Self {
+        Self { host, device }
+    }
+}
+
 /// Lays a cable (a veth pair) between two hosts, both ends up.
 ///
 /// All transmit offloads are off on both ends: over veth a frame with an
 /// offloaded checksum or segmentation is never finished by hardware, and an XDP
-/// program would forward it as it is. GRO is off so that frames keep their size.
+/// program would forward it as it is. GRO is off so that frames keep their size, and
+/// VLAN tags are in the frame, not beside it.
 pub fn cable(a: End<'_>, b: End<'_>) -> Result<()> {
     a.host.ip(&format!(
         "link add {} type veth peer name {} netns {}",
@@ -30,7 +38,7 @@ pub fn cable(a: End<'_>, b: End<'_>) -> Result<()> {
     for end in [a, b] {
         let mut ethtool = end.host.command("ethtool")?;
         ethtool.args(["-K", end.device]);
-        for feature in ["tx", "tso", "gso", "gro"] {
+        for feature in ["tx", "tso", "gso", "gro", "txvlan", "rxvlan"] {
             ethtool.args([feature, "off"]);
         }
         run(&mut ethtool)?;

@@ -49,6 +49,21 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// Turns IPv6 on, without what would only disturb.
+    pub fn enable_ipv6(&self) -> Result<()> {
+        for which in ["all", "default"] {
+            for (key, value) in [
+                ("accept_dad", "0"),
+                ("accept_ra", "0"),
+                ("router_solicitations", "0"),
+                ("disable_ipv6", "0"),
+            ] {
+                self.sysctl(&format!("net.ipv6.conf.{which}.{key}"), value)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Its name, as `ip netns` shows it.
     pub fn name(&self) -> &str {
         &self.name

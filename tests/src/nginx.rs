@@ -160,7 +160,9 @@ http {{
     }
     text.push_str("    server {\n");
     for port in ports {
-        let _ = writeln!(text, "        listen {port} backlog=4096;");
+        for address in ["", "[::]:"] {
+            let _ = writeln!(text, "        listen {address}{port} backlog=4096;");
+        }
     }
     let _ = write!(
         text,

@@ -1,7 +1,7 @@
 //! Echo requests.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     time::Duration,
 };
 
@@ -12,26 +12,31 @@ use crate::netns::Namespace;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// ICMP types.
-const ECHO_REQUEST: u8 = 8;
-const ECHO_REPLY: u8 = 0;
+/// Types of request and reply: ICMP's and ICMPv6's.
+const ECHO: (u8, u8) = (8, 0);
+const ECHO6: (u8, u8) = (128, 129);
 
 /// Sends one echo request with `payload` bytes from `host`, and checks that the
 /// answer repeats them.
-pub fn ping(host: &Namespace, peer: Ipv4Addr, payload: usize) -> Result<()> {
+pub fn ping(host: &Namespace, peer: impl Into<IpAddr>, payload: usize) -> Result<()> {
+    let peer = peer.into();
+    let (family, protocol, (request, reply)) = match peer {
+        IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP, ECHO),
+        IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6, ECHO6),
+    };
     // The kernel makes identifier and checksum, if it lets us.
     host.sysctl("net.ipv4.ping_group_range", "0 0")?;
     host.run(|| {
-        let socket = socket(AddressFamily::INET, SocketType::DGRAM, Some(ipproto::ICMP))?;
+        let socket = socket(family, SocketType::DGRAM, Some(protocol))?;
         let socket = UdpSocket::from(socket);
         socket.set_read_timeout(Some(PATIENCE))?;
-        let mut request = vec![ECHO_REQUEST, 0, 0, 0, 0, 0, 0, 1];
+        let mut request = vec![request, 0, 0, 0, 0, 0, 0, 1];
         request.extend((0..payload).map(|at| (at % 251) as u8));
         socket.send_to(&request, SocketAddr::from((peer, 0)))?;
         let mut answer = vec![0; request.len() + 1];
         let (length, _) = socket.recv_from(&mut answer)?;
         ensure!(length == request.len(), "{length} bytes came back");
-        ensure!(answer[0] == ECHO_REPLY, "ICMP type {} came back", answer[0]);
+        ensure!(answer[0] == reply, "ICMP type {} came back", answer[0]);
         ensure!(answer[6..length] == request[6..], "other bytes came back");
         Ok(())
     })

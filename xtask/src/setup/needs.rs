@@ -20,6 +20,21 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "the web servers of demo and tests; its own service stays off",
     ),
     (
+        "dnsmasq",
+        "dnsmasq-base",
+        "the name servers of tests by UDP; the package has no service of its own",
+    ),
+    (
+        "dig",
+        "bind9-dnsutils",
+        "the client that asks name servers in tests by UDP",
+    ),
+    (
+        "iperf3",
+        "iperf3",
+        "bulk transfers through the load balancer; its own service stays off",
+    ),
+    (
         "ip",
         "iproute2",
         "makes the namespaces' links and addresses",

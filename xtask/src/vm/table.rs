@@ -37,6 +37,9 @@ pub enum Program {
 pub struct Row {
     pub title: &'static str,
     pub program: Program,
+    /// What the kernel must have for it: the tests find it or fail (`FLOWGATE_REQUIRE`),
+    /// and those that are ignored elsewhere for want of it run too. Empty for nothing.
+    pub requires: &'static str,
     /// By then it hangs. Emulation is some twenty times slower than the host.
     pub limit: Duration,
 }
@@ -49,16 +52,37 @@ pub const ROWS: &[Row] = &[
     Row {
         title: "the kernel's verifier",
         program: Program::Binary(VERIFIER),
+        requires: "",
         limit: Duration::from_secs(120),
     },
     Row {
         title: "single packets",
         program: Program::Tests("packet", ""),
+        requires: "",
         limit: Duration::from_secs(600),
     },
     Row {
         title: "requests through namespaces",
         program: Program::Tests("traffic", "requests_are_answered_by_both_servers"),
+        requires: "",
         limit: Duration::from_secs(300),
+    },
+    Row {
+        title: "VLAN trunks",
+        program: Program::Tests("modes", "trunk"),
+        requires: "vlan",
+        limit: Duration::from_secs(900),
+    },
+    Row {
+        title: "mixed IP versions, through the kernel's tunnel devices",
+        program: Program::Tests("modes", "mixed"),
+        requires: "tunnels",
+        limit: Duration::from_secs(900),
+    },
+    Row {
+        title: "GUE, through the kernel's tunnel devices",
+        program: Program::Tests("modes", "gue"),
+        requires: "tunnels",
+        limit: Duration::from_secs(900),
     },
 ];

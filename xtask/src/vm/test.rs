@@ -74,13 +74,21 @@ fn steps(binaries: &Binaries, filter: Option<&str>) -> Result<Vec<Step>> {
         is_test: false,
     }];
     for row in ROWS {
-        let mut command = vec![binaries.path(row.program)?.to_owned()];
+        let mut command = Vec::new();
+        if !row.requires.is_empty() {
+            command.push("env".to_owned());
+            command.push(format!("FLOWGATE_REQUIRE={}", row.requires));
+        }
+        command.push(binaries.path(row.program)?.to_owned());
         let mut is_test = false;
         if let Program::Tests(_, tests) = row.program {
             is_test = true;
             let tests = filter.unwrap_or(tests);
             if !tests.is_empty() {
                 command.push(tests.to_owned());
+            }
+            if !row.requires.is_empty() {
+                command.push("--include-ignored".to_owned());
             }
         }
         if steps.iter().any(|step| step.command == command) {
