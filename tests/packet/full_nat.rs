@@ -224,7 +224,7 @@ fn back(rig: &mut Rig, six: bool, protocol: u8, port: u16) -> Vec<Row> {
                 ReturnNat,
                 XDP_TX,
                 number,
-                framed(ROUTER_MAC, OWN, &[], &home.clone().hop().ip()),
+                framed(ROUTER_MAC, OWN, &[], &home.hop().ip()),
             ),
         row("an answer that the kernel routes", arriving(&to_kernel)).returns(
             ReturnKernel,
