@@ -224,7 +224,7 @@ fn back(rig: &mut Rig, six: bool, protocol: u8, port: u16) -> Vec<Row> {
                 ReturnNat,
                 XDP_TX,
                 number,
-                framed(ROUTER_MAC, OWN, &[], &home.clone().hop().ip()),
+                framed(ROUTER_MAC, OWN, &[], &home.hop().ip()),
             ),
         row("an answer that the kernel routes", arriving(&to_kernel)).returns(
             ReturnKernel,
@@ -336,10 +336,16 @@ fn a_port_is_given_once() {
             let mut ports = BTreeMap::new();
             for n in 1..=250 {
                 let (from, to) = (client(six, n), vip(six, 70));
-                let ours = open(&mut rig, &opener(protocol, from, to));
+                let sent = rig.send(&arriving(&opener(protocol, from, to).ip()));
+                // Both of a flow's buckets may be full long before all are.
+                if sent.verdict == Verdict::DropNoPort {
+                    continue;
+                }
+                let ours = ends(&sent.bytes[14..]).0;
                 assert_eq!(open(&mut rig, &more(protocol, from, to)), ours);
                 assert_eq!(ports.insert(ours, from), None, "{ours} was given before");
             }
+            assert!(ports.len() > 240, "{} of 250 have ports", ports.len());
             // Many times as many as there are ports.
             let mut refused = 0;
             for n in 1_000..6_000 {

@@ -195,7 +195,7 @@ fn back() -> Vec<Row> {
 }
 
 /// A name, an RFC's section, and extension headers: kind and content.
-type Chain<'a> = (&'a str, &'a str, &'a [(u8, &'a [u8])]);
+type Chain<'a> = (&'static str, &'static str, &'a [(u8, &'a [u8])]);
 
 /// Extension headers that go with their packets.
 fn extended() -> Vec<Row> {

@@ -81,19 +81,19 @@ fn pick(six: bool, four_text: &str, six_text: &str) -> IpAddr {
     ip(if six { six_text } else { four_text })
 }
 
-/// The VIP of this version.
+/// The VIP of this version. No few changed bytes make it of the other tables' VIPs.
 pub fn vip(six: bool, port: u16) -> SocketAddr {
-    (pick(six, "203.0.113.20", "2001:db8:1::20"), port).into()
+    (pick(six, "192.88.77.20", "2001:db8:1::20"), port).into()
 }
 
 /// A VIP whose services are on any port.
 pub fn open_vip(six: bool, port: u16) -> SocketAddr {
-    (pick(six, "203.0.113.21", "2001:db8:1::21"), port).into()
+    (pick(six, "192.88.77.21", "2001:db8:1::21"), port).into()
 }
 
 /// A VIP whose lease has run out.
 pub fn lost_vip(six: bool) -> IpAddr {
-    pick(six, "203.0.113.22", "2001:db8:1::22")
+    pick(six, "192.88.77.22", "2001:db8:1::22")
 }
 
 /// Our address that packets in `full-nat` come from.
