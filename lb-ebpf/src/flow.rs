@@ -125,6 +125,10 @@ pub fn load(entries: *mut u64, slot: usize) -> Entry {
 
 /// Whether the word was `old`, and so is `new` now. `at` is in a map.
 #[inline(always)]
+#[allow(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "the verifier checks what is in a map"
+)]
 pub fn compare_exchange(at: *mut u64, old: u64, new: u64) -> bool {
     #[cfg(target_arch = "bpf")]
     // SAFETY: `at` points into a map's array, is aligned, and is only written atomically.

@@ -11,7 +11,7 @@ use network_types::eth::EthHdr;
 use crate::{
     maps::HopWords,
     node,
-    packet::{Context, Packet, Window},
+    packet::{Context, Packet, Window, growth},
 };
 
 /// Offsets into the Ethernet header.
@@ -213,7 +213,7 @@ fn retag(packet: &Packet, frame: &Frame, tags: Tags) -> Option<Packet> {
         0
     };
     let length = EthHdr::LEN + TAG * tags.count() as usize;
-    let packet = packet.with_head(length as i32 - frame.ip as i32)?;
+    let packet = packet.with_head(growth(frame.ip, length))?;
     let head = packet.window::<{ EthHdr::LEN }>()?;
     let Some((outer_kind, outer)) = tags.outer() else {
         head.store::<u16, { at::TYPE }>(kind);

@@ -45,6 +45,10 @@ impl Packet {
     /// several buffers, only their beginning is sure to be in the first one.
     #[inline(always)]
     #[must_use]
+    #[allow(
+        clippy::not_unsafe_ptr_arg_deref,
+        reason = "there is no other context than the kernel's"
+    )]
     pub fn of(context: Context) -> Self {
         // SAFETY: the context is this call's own.
         let (start, end) = unsafe { ((*context).data as usize, (*context).data_end as usize) };
@@ -159,12 +163,24 @@ impl<const LEN: usize> Window<LEN> {
     #[must_use]
     pub fn sum<const AT: usize, const COUNT: usize>(self, sum: u32) -> u32 {
         const { assert!(AT + COUNT <= LEN) };
-        const { assert!(COUNT % 4 == 0 && COUNT <= 512, "the helper's limits") };
+        const {
+            assert!(
+                COUNT.is_multiple_of(4) && COUNT <= 512,
+                "the helper's limits"
+            )
+        };
         // SAFETY: the bytes are inside the window, and the helper reads no others.
         let sum =
             unsafe { bpf_csum_diff(ptr::null_mut(), 0, self.0.add(AT).cast(), COUNT as u32, sum) };
         sum as u32
     }
+}
+
+/// By how many bytes a length grows from `before` to `after`.
+#[inline(always)]
+#[must_use]
+pub fn growth(before: usize, after: usize) -> i32 {
+    after.wrapping_sub(before).cast_signed() as i32
 }
 
 /// The same address, of which the compiler doesn't know where it came from: it must not

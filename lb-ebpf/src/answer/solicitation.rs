@@ -4,7 +4,7 @@ use crate::{
     frame::{self, Frame},
     ip::{Address, Six, V6},
     node,
-    packet::Packet,
+    packet::{Packet, growth},
     parse::{at, extension::ICMP},
     pipeline::Outcome,
     service::{self, Holding},
@@ -99,7 +99,7 @@ pub fn solicitation(packet: &Packet, frame: &Frame, otherwise: Verdict) -> Outco
 #[inline(always)]
 fn advertise(packet: &Packet, frame: &Frame, target: Six, to: Six, flags: u32) -> Option<()> {
     let length = frame.ip + at::IPV6 + ADVERTISED;
-    let packet = packet.with_tail(length as i32 - packet.length() as i32)?;
+    let packet = packet.with_tail(growth(packet.length(), length))?;
     frame::back(&packet)?;
     if to == ALL_NODES {
         let head = packet.window::<6>()?;

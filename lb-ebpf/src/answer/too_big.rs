@@ -8,7 +8,7 @@ use crate::{
     frame::{self, Frame},
     ip::{Address, Ip, V4, V6},
     maps,
-    packet::{Context, Packet},
+    packet::{Context, Packet, growth},
     parse::{Segment, at, extension::ICMP as ICMPV6},
     pipeline::Outcome,
     rewrite::Carried,
@@ -164,14 +164,13 @@ fn sum<const COUNT: usize>(packet: &Packet, at: usize, sum: u32) -> Option<u32> 
 /// addressed to whom it came from, with its tags.
 #[inline(always)]
 fn cut(packet: &Packet, frame: &Frame, quote: usize, headers: usize) -> Option<Packet> {
-    let more = (frame.ip + quote) as i32 - packet.length() as i32;
-    let packet = packet.with_tail(more)?;
+    let packet = packet.with_tail(growth(packet.length(), frame.ip + quote))?;
     frame::back(&packet)?;
     let head = packet.window::<{ EthHdr::LEN + 8 }>()?;
     let words = [head.load::<u64, 0>(), head.load::<u64, 8>()];
     let last = head.load::<u32, 16>();
     let kind = packet.at::<2>(frame.ip - 2)?.load::<u16, 0>();
-    let packet = packet.with_head(headers as i32)?;
+    let packet = packet.with_head(growth(0, headers))?;
     let head = packet.window::<{ EthHdr::LEN + 8 }>()?;
     head.store::<u64, 0>(words[0]);
     head.store::<u64, 8>(words[1]);

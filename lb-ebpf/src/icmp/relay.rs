@@ -13,7 +13,7 @@ use crate::{
     frame::{self, Frame},
     ip::{Address, Ip, V4, V6},
     maps, node,
-    packet::{MAX_OFFSET, Packet},
+    packet::{MAX_OFFSET, Packet, growth},
     parse::{UDP, at},
     pipeline::Outcome,
     service,
@@ -171,7 +171,7 @@ fn strip(packet: &Packet, frame: &Frame, inner: usize, kind: u16) -> Option<Pack
     let head = packet.window::<{ EthHdr::LEN + 8 }>()?;
     let words = [head.load::<u64, 0>(), head.load::<u64, 8>()];
     let last = head.load::<u32, 16>();
-    let packet = packet.with_head(frame.ip as i32 - inner as i32)?;
+    let packet = packet.with_head(growth(inner, frame.ip))?;
     // 22 bytes would be the longest link layer; what lies behind a shorter one is the
     // packet's.
     let [first, second] = words;
