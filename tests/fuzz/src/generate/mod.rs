@@ -1,4 +1,4 @@
-//! Packets of every kind that the contract names, and what becomes of them when bits
+//! Packets of every kind that docs/PACKETS.md names, and what becomes of them when bits
 //! fall over.
 //!
 //! Whom a packet is for depends on what came before it: answers and errors are about

@@ -1,4 +1,4 @@
-//! What a frame says: sections 1 and 2 of the contract.
+//! What a frame says: sections 1 and 2 of docs/PACKETS.md.
 
 use std::net::IpAddr;
 

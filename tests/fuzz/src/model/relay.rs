@@ -1,4 +1,4 @@
-//! A router in a tunnel found a packet too big: the client is told. Section 8d.
+//! A router in a tunnel found a packet too big: the client is told. Section 8d of docs/PACKETS.md.
 
 use lb_common::verdict::Verdict;
 
