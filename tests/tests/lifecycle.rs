@@ -15,6 +15,7 @@ use flowgate_tests::{
     lab::Mode,
     process::{Process, how},
     stage::Stage,
+    wait,
 };
 use rustix::process::Signal;
 
@@ -51,8 +52,12 @@ fn after_unload_nobody_holds_the_vip() -> Result<()> {
         assert!(!stage.flowgate.pin_dir().exists());
         let report = client::requests(&stage.lab.client, stage.lab.vip(), 4)?;
         assert_eq!(report.failed(), 4);
-        // And it can be had again.
+        // And it can be had again, once the router has given up asking for nobody.
         stage.flowgate.start(&stage.lab.lb)?;
+        wait::eventually(Duration::from_secs(10), "the VIP is found again", || {
+            let report = client::requests(&stage.lab.client, stage.lab.vip(), 1)?;
+            Ok((report.failed() == 0).then_some(()))
+        })?;
         let report = client::requests(&stage.lab.client, stage.lab.vip(), 4)?;
         assert_eq!(report.failed(), 0, "{:?}", report.reasons());
         Ok(())
