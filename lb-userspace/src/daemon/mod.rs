@@ -10,7 +10,12 @@ mod ports;
 mod samples;
 mod views;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
 use tokio::{
@@ -25,6 +30,7 @@ use crate::{
     cli::{RunArgs, UnloadArgs},
     config::model::Config,
     datapath::Pins,
+    net,
 };
 
 /// Where runtime changes are kept, in the run directory.
@@ -95,6 +101,46 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
+/// The interfaces that programs are pinned for.
+fn linked(pin_dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(pin_dir.join("links")).into_iter().flatten();
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect()
+}
+
+/// Waits until no program runs on these interfaces: the kernel detaches it a moment after
+/// the last pin has gone.
+fn gone(names: &[String]) -> anyhow::Result<()> {
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        None,
+    )?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    for name in names {
+        // An interface that isn't there has no program.
+        let Ok(ifindex) = rustix::net::netdevice::name_to_index(&socket, name) else {
+            continue;
+        };
+        let deadline = Instant::now() + DETACHING;
+        while runtime.block_on(net::xdp_mode(ifindex)).is_some() {
+            if Instant::now() > deadline {
+                bail!(
+                    "{name} still runs an XDP program: `ip link show {name}` tells which; another program's is not removed"
+                );
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+    Ok(())
+}
+
+/// By then the kernel has detached a program whose pin is gone.
+const DETACHING: Duration = Duration::from_secs(5);
+
 /// Removes the program, its maps and what the daemon kept.
 ///
 /// # Errors
@@ -107,7 +153,9 @@ pub fn unload(args: UnloadArgs) -> anyhow::Result<()> {
         } else {
             None
         };
+        let names = linked(&args.pin_dir);
         let removed = Pins::remove(&args.pin_dir)?;
+        gone(&names)?;
         for name in [RUNTIME_CHANGES, "flowgate.sock", lock::NAME] {
             remove_file(&args.run_dir.join(name))?;
         }
