@@ -69,18 +69,22 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// One without tags.
+    pub const PLAIN: Frame = Frame {
+        carries: Carries::Foreign,
+        verdict: Verdict::DropInternal,
+        ip: EthHdr::LEN,
+        tags: Tags::NONE,
+    };
+
     #[inline(always)]
     fn foreign(verdict: Verdict) -> Self {
         Frame {
-            carries: Carries::Foreign,
             verdict,
-            ip: EthHdr::LEN,
-            tags: Tags::NONE,
+            ..Frame::PLAIN
         }
     }
-}
 
-impl Frame {
     /// The same frame, of whose length the verifier doesn't know which it is.
     #[inline(always)]
     #[must_use]
@@ -91,6 +95,15 @@ impl Frame {
             ..self
         }
     }
+}
+
+/// The EtherType of a frame for us, its tag's if it has one. `None` for other frames.
+#[inline(always)]
+#[must_use]
+pub fn kind(packet: &Packet) -> Option<u16> {
+    let head = packet.window::<{ EthHdr::LEN }>()?;
+    let mac = head.load::<u64, { at::DESTINATION }>() & MAC_BITS;
+    (mac == node::mac()).then(|| head.load::<u16, { at::TYPE }>())
 }
 
 /// Reads a frame's link layer.

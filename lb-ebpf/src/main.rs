@@ -9,7 +9,7 @@
 use aya_ebpf::{macros::xdp, programs::XdpContext};
 use lb_ebpf::{
     clock, maps, node,
-    pipeline::{self, Outcome, step_four},
+    steps::{self, step_plain4},
     transmit,
 };
 
@@ -27,9 +27,7 @@ pub fn flowgate_frags(context: XdpContext) -> u32 {
 
 #[inline(always)]
 fn way(context: &XdpContext) -> u32 {
-    let outcome = pipeline::run(context.ctx, |context| {
-        Outcome::from_word(step_four(context))
-    });
+    let outcome = steps::run(context.ctx, step_plain4);
     maps::count(outcome);
     node::sample(context, outcome);
     transmit::action(outcome)

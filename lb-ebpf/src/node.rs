@@ -8,7 +8,7 @@ use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::XdpContext};
 use aya_log_ebpf::info;
 use lb_common::{abi::Pool, flow::Timeouts, hash::FoldKeys};
 
-use crate::pipeline::Outcome;
+use crate::outcome::Outcome;
 
 #[unsafe(no_mangle)]
 static FLOW_SHIFT: u32 = 63;

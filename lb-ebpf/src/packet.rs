@@ -149,6 +149,39 @@ impl<const LEN: usize> Window<LEN> {
         unsafe { ptr::write_volatile(self.0.add(AT).cast::<T>(), value) }
     }
 
+    /// The two words of eight bytes at byte `AT`, in the packet's byte order.
+    #[inline(always)]
+    #[must_use]
+    pub fn load_pair<const AT: usize>(self) -> (u64, u64) {
+        const { assert!(AT + 16 <= LEN) };
+        // SAFETY: as for `load`.
+        unsafe {
+            let words = self.0.add(AT).cast::<u64>();
+            (ptr::read_volatile(words), ptr::read_volatile(words.add(1)))
+        }
+    }
+
+    /// Writes the two words of eight bytes at byte `AT`, in the packet's byte order.
+    #[inline(always)]
+    pub fn store_pair<const AT: usize>(self, (first, second): (u64, u64)) {
+        const { assert!(AT + 16 <= LEN) };
+        // SAFETY: as for `store`.
+        unsafe {
+            let words = self.0.add(AT).cast::<u64>();
+            ptr::write_volatile(words, first);
+            ptr::write_volatile(words.add(1), second);
+        }
+    }
+
+    /// The `LESS` bytes of it from byte `FROM` on.
+    #[inline(always)]
+    #[must_use]
+    pub fn rest<const FROM: usize, const LESS: usize>(self) -> Window<LESS> {
+        const { assert!(FROM + LESS <= LEN) };
+        // SAFETY: inside the window, as has just been asserted.
+        Window(unsafe { self.0.add(FROM) })
+    }
+
     /// The first `LESS` bytes of it.
     #[inline(always)]
     #[must_use]

@@ -1,22 +1,17 @@
 //! The way of a packet, top to bottom.
 
-use lb_common::{
-    limits,
-    verdict::{FIRST_DROP, Verdict},
-};
+use lb_common::verdict::Verdict;
 
 use crate::{
     answer,
-    flow::{Flows, Table},
+    flow::Flows,
     fragment,
     frame::{self, Carries, Frame},
-    icmp::{self, Message, relay},
     ip::{Ip, V4, V6},
-    maps::{BackendRef, EndpointRef, HopWords},
-    node,
+    maps::EndpointRef,
+    outcome::{Outcome, Step},
     packet::{Context, Packet},
     parse::{Kind, Segment},
-    ports::{self, Ports},
     rewrite::{
         self, Carried, Way,
         nat::{self, Sides},
@@ -24,348 +19,61 @@ use crate::{
     schedule, service,
 };
 
-/// What became of a packet, and where it leaves if it is sent, in one word: what isn't
-/// inlined gives back no more. Or the step that it takes next.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Outcome(u64);
-
-/// Steps that have a stack of their own, which all of them together wouldn't fit in: a
-/// packet comes back to [`run`] between them.
-#[derive(Clone, Copy)]
-#[repr(u64)]
-enum Step {
-    /// IPv6.
-    Six = 1 << 32,
-    /// A question that we may answer.
-    Question = 2 << 32,
-    /// A later fragment.
-    Fragment = 3 << 32,
-    /// To or from a server in `full-nat`.
-    Full = 4 << 32,
-    /// To a server in `full-nat`, by a known port.
-    ToFull = 5 << 32,
-    /// From a server in `full-nat`, perhaps.
-    FromFull = 6 << 32,
-    /// An ICMP error.
-    Error = 7 << 32,
-    /// An ICMP error to an address of the pool, perhaps.
-    ErrorToPool = 8 << 32,
-    /// An ICMP error for a client of `nat`, perhaps.
-    ErrorToClient = 9 << 32,
-    /// An ICMP error for a client of `nat`.
-    ErrorAbout = 10 << 32,
-    /// An ICMP error about a tunnel's packet, perhaps.
-    ErrorInTunnel = 11 << 32,
-    /// An ICMP error about what we have sent from a port of the pool.
-    ErrorFromPort = 12 << 32,
-    /// An ICMP error about what a backend has sent.
-    ErrorToBackend = 13 << 32,
-    /// To a backend behind a tunnel.
-    Tunnel = 14 << 32,
-}
-
-/// Set in the number of what isn't a verdict yet.
-const STEP: u64 = 1 << 31;
-/// The other bits of a step's number: what it is told.
-const TOLD: u64 = STEP - 1;
-/// What an ICMP message's step is told: where it begins. Above it, of what was sent to
-/// which backend it tells.
-const MESSAGE: u64 = (1 << MESSAGE_BITS) - 1;
-const MESSAGE_BITS: u32 = 12;
-/// The IP version.
-const FAMILY_BIT: u32 = 40;
-/// The number of a port of the pool lies above all else.
-const PORT_BIT: u32 = 41;
-const STEP_BITS: u64 = (1 << PORT_BIT) - 1;
-const _: () = assert!((icmp::NO_PORT as u64) < 1 << (64 - PORT_BIT));
-const _: () = assert!(rewrite::SPREAD_BITS <= 64 - PORT_BIT);
-/// Of what [`Step::ToFull`] is told, the bits that say which port; the verdict is above.
-const PLACE_BITS: u32 = 25;
-const _: () = assert!((limits::MAX_POOL as u64) << 16 <= 1 << PLACE_BITS);
-const _: () = assert!((FIRST_DROP as u64) << PLACE_BITS <= STEP);
-
-impl Outcome {
-    /// It isn't sent.
-    #[inline(always)]
-    #[must_use]
-    pub fn here(verdict: Verdict) -> Self {
-        Outcome(verdict as u64)
-    }
-
-    /// It leaves by the interface that it came by.
-    #[inline(always)]
-    #[must_use]
-    pub fn back(verdict: Verdict) -> Self {
-        Outcome(verdict as u64 | u64::from(node::egress()) << 32)
-    }
-
-    /// It leaves for a next hop.
-    #[inline(always)]
-    #[must_use]
-    pub fn to(verdict: Verdict, hop: HopWords) -> Self {
-        Outcome::sent(verdict as u32, hop)
-    }
-
-    #[inline(always)]
-    fn next<I: Ip>(step: Step) -> Self {
-        Outcome::message::<I>(step, 0)
-    }
-
-    /// The next step of an ICMP message that begins at `l4` in its frame.
-    #[inline(always)]
-    fn message<I: Ip>(step: Step, l4: usize) -> Self {
-        Outcome(STEP | step as u64 | (I::FAMILY as u64) << FAMILY_BIT | l4 as u64 & MESSAGE)
-    }
-
-    /// The next step of an ICMP error that begins at `l4` in its frame, and is about what
-    /// was sent to `backend`.
-    #[inline(always)]
-    fn about<I: Ip>(l4: usize, backend: BackendRef) -> Self {
-        let backend = u64::from(backend.number()) << MESSAGE_BITS;
-        Outcome(Outcome::message::<I>(Step::ErrorAbout, l4).0 | backend)
-    }
-
-    /// The next step of an ICMP error that begins at `l4` in its frame, and is about what
-    /// we have sent from the pool's port of that number.
-    #[inline(always)]
-    fn from_port<I: Ip>(l4: usize, number: u32) -> Self {
-        let number = u64::from(number) << PORT_BIT;
-        Outcome(Outcome::message::<I>(Step::ErrorFromPort, l4).0 | number)
-    }
-
-    /// The next step of an ICMP error that begins at `l4` in its frame, and is about what
-    /// a backend has sent.
-    #[inline(always)]
-    fn to_backend<I: Ip>(l4: usize, way: Way) -> Self {
-        let backend = u64::from(way.backend.number()) << MESSAGE_BITS;
-        let number = u64::from(way.number()) << PORT_BIT;
-        Outcome(Outcome::message::<I>(Step::ErrorToBackend, l4).0 | backend | number)
-    }
-
-    /// The next step of a packet whose backend is behind a tunnel; its verdict's number
-    /// is to be `verdict`.
-    #[inline(always)]
-    #[must_use]
-    pub fn into_tunnel<I: Ip>(way: Way, verdict: u32) -> Self {
-        let backend = u64::from(way.backend.number()) << MESSAGE_BITS;
-        let number = u64::from(way.spread()) << PORT_BIT;
-        let told = u64::from(verdict) & MESSAGE | backend | number;
-        Outcome(Outcome::next::<I>(Step::Tunnel).0 | told)
-    }
-
-    /// The verdict's number of [`Outcome::into_tunnel`].
-    #[inline(always)]
-    fn verdict(self) -> u32 {
-        (self.0 & MESSAGE) as u32
-    }
-
-    /// The number of [`Outcome::from_port`] or of [`Outcome::to_backend`].
-    #[inline(always)]
-    fn port(self) -> u32 {
-        (self.0 >> PORT_BIT) as u32
-    }
-
-    /// The backend of [`Outcome::about`], [`Outcome::to_backend`] or [`Outcome::into_tunnel`].
-    #[inline(always)]
-    fn backend(self) -> Option<BackendRef> {
-        BackendRef::get(((self.0 & TOLD) >> MESSAGE_BITS) as u16)
-    }
-
-    /// Where the message of a step begins.
-    #[inline(always)]
-    fn l4(self) -> usize {
-        (self.0 & MESSAGE) as usize
-    }
-
-    /// [`Step::ToFull`], of the flow whose port has this number; chosen so.
-    #[inline(always)]
-    fn full<I: Ip>(place: u32, verdict: u32) -> Self {
-        let told = u64::from(place) | u64::from(verdict) << PLACE_BITS;
-        Outcome(Outcome::next::<I>(Step::ToFull).0 | told & TOLD)
-    }
-
-    #[inline(always)]
-    fn place(self) -> u32 {
-        self.0 as u32 & ((1 << PLACE_BITS) - 1)
-    }
-
-    /// The number of the verdict that the step was told.
-    #[inline(always)]
-    fn chosen(self) -> u32 {
-        ((self.0 & TOLD) >> PLACE_BITS) as u32
-    }
-
-    /// It leaves for a next hop, with the verdict of that number.
-    #[inline(always)]
-    fn sent(number: u32, hop: HopWords) -> Self {
-        Outcome(u64::from(number) | u64::from(hop.egress()) << 32)
-    }
-
-    #[inline(always)]
-    fn is_step(self) -> bool {
-        self.0 & STEP != 0
-    }
-
-    #[inline(always)]
-    fn takes<I: Ip>(self, step: Step) -> bool {
-        self.0 & STEP_BITS & !TOLD == Outcome::next::<I>(step).0
-    }
-
-    /// The verdict's number.
-    #[inline(always)]
-    #[must_use]
-    pub fn number(self) -> u32 {
-        self.0 as u32
-    }
-
-    /// Whether this is the verdict.
-    #[inline(always)]
-    #[must_use]
-    pub fn is(self, verdict: Verdict) -> bool {
-        self.number() == verdict as u32
-    }
-
-    /// The place in the device map of the interface that it leaves by.
-    #[inline(always)]
-    #[must_use]
-    pub fn egress(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-}
-
-/// The whole way of a packet, whose first step is `four`.
+/// The way of a plain packet, as nearly all are: without tags, options and extensions, and
+/// whole. Where its headers lie is known when this is compiled. Others take
+/// [`Step::General`].
 #[inline(always)]
 #[must_use]
-pub fn run(context: Context, four: impl Fn(Context) -> Outcome) -> Outcome {
-    let mut outcome = four(context);
-    if !outcome.is_step() {
-        return outcome;
-    }
-    if outcome.takes::<V6>(Step::Six) {
-        outcome = Outcome(step_six(context));
-        if !outcome.is_step() {
-            return outcome;
-        }
-    }
-    if outcome.takes::<V4>(Step::Question) || outcome.takes::<V6>(Step::Question) {
-        return Outcome(step_question(context));
-    }
-    detour6(context, detour4(context, outcome))
-}
-
-/// Steps as functions that the verifier looks at once each, and by themselves: those with
-/// a name of their own in the object, with numbers for arguments. `detour` takes the ones
-/// of a version, in the order in which one leads to another.
-macro_rules! steps {
-    ($detour:ident, $version:ty: $($step:ident = $name:ident($($told:ident)?), $body:path;)+) => {
-        $(
-            #[inline(never)]
-            #[unsafe(no_mangle)]
-            extern "C" fn $name(context: Context $(, $told: u64)?) -> u64 {
-                $body(context $(, Outcome($told))?).0
-            }
-        )+
-
-        #[inline(always)]
-        fn $detour(context: Context, outcome: Outcome) -> Outcome {
-            let mut word = outcome.0;
-            $(
-                if Outcome(word).takes::<$version>(Step::$step) {
-                    // What a step isn't told, it has no argument for: the verifier wants
-                    // arguments that are set, and the compiler drops unused ones.
-                    $(let $told = word;)?
-                    word = $name(context $(, $told)?);
-                }
-            )+
-            Outcome(word)
-        }
-    };
-}
-
-steps! {
-    detour4, V4:
-    Fragment = step_fragment4(), fragment::<V4>;
-    Full = step_full4(), full::<V4>;
-    ToFull = step_to_full4(told), to_full::<V4>;
-    FromFull = step_from_full4(), from_full::<V4>;
-    Error = step_error4(told), error::<V4, Table>;
-    ErrorToBackend = step_error_to_backend4(told), error_to_backend::<V4>;
-    Tunnel = step_tunnel4(told), tunnel::<V4>;
-    ErrorToPool = step_error_to_pool4(told), error_to_pool::<V4>;
-    ErrorFromPort = step_error_from_port4(told), error_from_port::<V4>;
-    ErrorToClient = step_error_to_client4(told), error_to_client::<V4, Table>;
-    ErrorAbout = step_error_about4(told), error_about::<V4>;
-    ErrorInTunnel = step_error_in_tunnel4(told), error_in_tunnel::<V4, Table>;
-}
-
-steps! {
-    detour6, V6:
-    Fragment = step_fragment6(), fragment::<V6>;
-    Full = step_full6(), full::<V6>;
-    ToFull = step_to_full6(told), to_full::<V6>;
-    FromFull = step_from_full6(), from_full::<V6>;
-    Error = step_error6(told), error::<V6, Table>;
-    ErrorToBackend = step_error_to_backend6(told), error_to_backend::<V6>;
-    Tunnel = step_tunnel6(told), tunnel::<V6>;
-    ErrorToPool = step_error_to_pool6(told), error_to_pool::<V6>;
-    ErrorFromPort = step_error_from_port6(told), error_from_port::<V6>;
-    ErrorToClient = step_error_to_client6(told), error_to_client::<V6, Table>;
-    ErrorAbout = step_error_about6(told), error_about::<V6>;
-    ErrorInTunnel = step_error_in_tunnel6(told), error_in_tunnel::<V6, Table>;
-}
-
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn step_six(context: Context) -> u64 {
+pub fn plain<F: Flows<V4>>(context: Context) -> Outcome {
     let packet = &Packet::of(context);
-    ip::<V6, Table>(packet, &frame::parse(packet).any()).0
-}
-
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn step_question(context: Context) -> u64 {
-    question(context).0
-}
-
-/// The product's first step.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub extern "C" fn step_four(context: Context) -> u64 {
-    four::<Table>(context).0
-}
-
-impl Outcome {
-    /// From the word that a step gives back.
-    #[inline(always)]
-    #[must_use]
-    pub fn from_word(word: u64) -> Self {
-        Outcome(word)
-    }
-
-    /// In one word.
-    #[inline(always)]
-    #[must_use]
-    pub fn word(self) -> u64 {
-        self.0
+    match frame::kind(packet) {
+        Some(frame::IPV4) => plain_ip::<V4, F>(packet),
+        Some(frame::IPV6) => Outcome::next::<V6>(Step::Plain),
+        _ => Outcome::next::<V4>(Step::General),
     }
 }
 
-/// Reads the frame, and goes IPv4's main way, with flows remembered in `F`.
+/// [`plain`], of IPv6.
 #[inline(always)]
 #[must_use]
-pub fn four<F: Flows<V4>>(context: Context) -> Outcome {
+pub fn plain6<F: Flows<V6>>(context: Context) -> Outcome {
+    plain_ip::<V6, F>(&Packet::of(context))
+}
+
+#[inline(always)]
+fn plain_ip<I: Ip, F: Flows<I>>(packet: &Packet) -> Outcome {
+    match I::plain(packet) {
+        Some(segment) => transport::<I, F>(packet, &Frame::PLAIN, &segment.any_protocol()),
+        None => Outcome::next::<I>(Step::General),
+    }
+}
+
+/// The way of any packet.
+#[inline(always)]
+#[must_use]
+pub fn general<F: Flows<V4>>(context: Context) -> Outcome {
     let packet = &Packet::of(context);
-    let frame = &frame::parse(packet);
+    let frame = &frame::parse(packet).any();
     match frame.carries {
         Carries::Ipv4 => ip::<V4, F>(packet, frame),
-        Carries::Ipv6 => Outcome::next::<V6>(Step::Six),
+        Carries::Ipv6 => Outcome::next::<V6>(Step::General),
         Carries::Ipv6ToGroup | Carries::Arp => Outcome::next::<V6>(Step::Question),
         Carries::Foreign => Outcome::here(frame.verdict),
     }
 }
 
+/// [`general`], of IPv6.
 #[inline(always)]
-fn question(context: Context) -> Outcome {
+#[must_use]
+pub fn general6<F: Flows<V6>>(context: Context) -> Outcome {
+    let packet = &Packet::of(context);
+    ip::<V6, F>(packet, &frame::parse(packet).any())
+}
+
+/// Answers a question, if it is one for us.
+#[inline(always)]
+#[must_use]
+pub fn question(context: Context) -> Outcome {
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
     match frame.carries {
@@ -386,167 +94,32 @@ fn question(context: Context) -> Outcome {
     }
 }
 
+/// A later fragment follows its first.
 #[inline(always)]
-fn fragment<I: Ip>(context: Context) -> Outcome {
+#[must_use]
+pub fn fragment<I: Ip>(context: Context) -> Outcome {
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
-    fragment::follow(packet, frame, &I::parse(packet, frame).segment)
+    let segment = &I::parse(packet, frame).segment;
+    fragment::follow(packet, frame, segment)
 }
 
+/// Into the tunnel to the backend.
 #[inline(always)]
-fn error<I: Ip, F: Flows<I>>(context: Context, step: Outcome) -> Outcome {
-    let l4 = step.l4();
-    let packet = &Packet::of(context);
-    let frame = &frame::parse(packet).any();
-    let message = Message::<I>::at(packet, frame, l4);
-    match message.and_then(|message| icmp::way_of::<I, F>(packet, frame, &message)) {
-        Some(Some(way)) => Outcome::to_backend::<I>(l4, way),
-        Some(None) => Outcome::here(Verdict::DropError),
-        None => Outcome::message::<I>(Step::ErrorToPool, l4),
-    }
-}
-
-#[inline(always)]
-fn error_to_backend<I: Ip>(context: Context, step: Outcome) -> Outcome {
+#[must_use]
+pub fn tunnel<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
     let Some(backend) = step.backend() else {
         return Outcome::here(Verdict::DropInternal);
     };
-    let way = Way::again(backend, step.port());
-    Message::<I>::at(packet, frame, step.l4())
-        .and_then(|message| icmp::to_backend(packet, frame, &message, way))
-        .unwrap_or(Outcome::here(Verdict::DropInternal))
-}
-
-#[inline(always)]
-fn tunnel<I: Ip>(context: Context, step: Outcome) -> Outcome {
-    let packet = &Packet::of(context);
-    let frame = &frame::parse(packet).any();
-    let Some(backend) = step.backend() else {
-        return Outcome::here(Verdict::DropInternal);
-    };
-    let (length, verdict) = (packet.length(), step.verdict());
-    let way = Way::again(backend, step.port());
+    let (length, verdict) = (packet.length(), step.small() as u32);
+    let way = Way::again(backend, step.told_number());
     if let Some(refused) = rewrite::tunnel::forward::<I>(packet, frame, way) {
         return Outcome::here(refused);
     }
     backend.count_in(length, u64::from(verdict == Verdict::ForwardNew as u32));
     Outcome::sent(verdict, backend.hop())
-}
-
-#[inline(always)]
-fn error_to_pool<I: Ip>(context: Context, step: Outcome) -> Outcome {
-    let l4 = step.l4();
-    let packet = &Packet::of(context);
-    let frame = &frame::parse(packet).any();
-    let message = Message::<I>::at(packet, frame, l4);
-    match message.and_then(|message| icmp::port_of(packet, frame, &message)) {
-        Some(icmp::NO_PORT) => Outcome::here(Verdict::DropError),
-        Some(number) => Outcome::from_port::<I>(l4, number),
-        None => Outcome::message::<I>(Step::ErrorToClient, l4),
-    }
-}
-
-#[inline(always)]
-fn error_from_port<I: Ip>(context: Context, step: Outcome) -> Outcome {
-    let packet = &Packet::of(context);
-    let frame = &frame::parse(packet).any();
-    Message::<I>::at(packet, frame, step.l4())
-        .and_then(|message| icmp::from_port(packet, frame, &message, step.port()))
-        .unwrap_or(Outcome::here(Verdict::DropError))
-}
-
-#[inline(always)]
-fn error_to_client<I: Ip, F: Flows<I>>(context: Context, step: Outcome) -> Outcome {
-    let l4 = step.l4();
-    let packet = &Packet::of(context);
-    let frame = &frame::parse(packet).any();
-    Message::<I>::at(packet, frame, l4)
-        .and_then(|message| icmp::server_of::<I, F>(packet, frame, &message))
-        .map_or(Outcome::message::<I>(Step::ErrorInTunnel, l4), |backend| {
-            Outcome::about::<I>(l4, backend)
-        })
-}
-
-#[inline(always)]
-fn error_about<I: Ip>(context: Context, step: Outcome) -> Outcome {
-    let packet = &Packet::of(context);
-    let frame = &frame::parse(packet).any();
-    let Some(backend) = step.backend() else {
-        return Outcome::here(Verdict::DropInternal);
-    };
-    Message::<I>::at(packet, frame, step.l4())
-        .and_then(|message| icmp::to_client(packet, frame, &message, backend))
-        .unwrap_or(Outcome::here(Verdict::DropInternal))
-}
-
-#[inline(always)]
-fn error_in_tunnel<I: Ip, F: Flows<V4> + Flows<V6>>(context: Context, step: Outcome) -> Outcome {
-    let l4 = step.l4();
-    let packet = &Packet::of(context);
-    let frame = &frame::parse(packet).any();
-    Message::<I>::at(packet, frame, l4)
-        .and_then(|message| relay::outer::<I, F>(packet, frame, &message))
-        .unwrap_or(Outcome::here(Verdict::PassNotVip))
-}
-
-/// Finds the flow's port, and leaves the rest to the next step: it holds what this one
-/// needs the stack for.
-#[inline(always)]
-fn full<I: Ip>(context: Context) -> Outcome {
-    let packet = &Packet::of(context);
-    let frame = &frame::parse(packet).any();
-    let segment = &I::parse(packet, frame).segment.any();
-    let Some(service) = service_of(segment).0 else {
-        return Outcome::next::<I>(Step::FromFull);
-    };
-    let key = <Ports as Flows<I>>::key(&segment.flow(service.number()), service.seed());
-    let choice = schedule::choose::<I, Ports>(service, segment, &key);
-    if choice.backend.is_none() {
-        return Outcome(u64::from(choice.verdict));
-    }
-    Outcome::full::<I>(choice.place, choice.verdict)
-}
-
-#[inline(always)]
-fn to_full<I: Ip>(context: Context, step: Outcome) -> Outcome {
-    let packet = &Packet::of(context);
-    let frame = &frame::parse(packet).any();
-    let segment = &I::parse(packet, frame).segment.any();
-    let Some(held) = ports::at(step.place()) else {
-        return Outcome::here(Verdict::DropInternal);
-    };
-    let Some(backend) = BackendRef::get(held.slot.entry.backend()) else {
-        return Outcome::here(Verdict::DropInternal);
-    };
-    let (length, place) = (packet.length(), step.place());
-    let carried = Carried::Segment;
-    if let Some(refused) = rewrite::forward_full(packet, frame, segment, carried, backend, place) {
-        return refused;
-    }
-    if segment.is_first {
-        let way = Way {
-            backend,
-            hash: 0,
-            place,
-        };
-        fragment::forth(segment, way);
-    }
-    let number = step.chosen();
-    backend.count_in(length, u64::from(number == Verdict::ForwardNew as u32));
-    Outcome::sent(number, backend.hop())
-}
-
-#[inline(always)]
-fn from_full<I: Ip>(context: Context) -> Outcome {
-    let packet = &Packet::of(context);
-    let frame = &frame::parse(packet).any();
-    let segment = &I::parse(packet, frame).segment.any();
-    match service::vip::<I>(segment.destination) {
-        Some(vip) => to_pool(packet, frame, segment, vip),
-        None => Outcome::here(Verdict::DropInternal),
-    }
 }
 
 #[inline(always)]
@@ -556,7 +129,7 @@ fn ip<I: Ip, F: Flows<I>>(packet: &Packet, frame: &Frame) -> Outcome {
     match parsed.kind {
         Kind::Segment => transport::<I, F>(packet, frame, &segment.any()),
         Kind::Fragment => Outcome::next::<I>(Step::Fragment),
-        Kind::Error => Outcome::message::<I>(Step::Error, segment.l4),
+        Kind::Error => Outcome::next::<I>(Step::Error).with(segment.l4),
         Kind::Echo | Kind::Solicitation => Outcome::next::<I>(Step::Question),
         Kind::Stray => Outcome::here(service::stray::<I>(segment.destination, parsed.verdict)),
         Kind::Foreign => Outcome::here(parsed.verdict),
@@ -566,7 +139,8 @@ fn ip<I: Ip, F: Flows<I>>(packet: &Packet, frame: &Frame) -> Outcome {
 /// The service that a segment is for, and where it has no port of its own, or nobody has
 /// it, the VIP.
 #[inline(always)]
-fn service_of<I: Ip>(segment: &Segment<I>) -> (Option<EndpointRef>, Option<EndpointRef>) {
+#[must_use]
+pub fn service_of<I: Ip>(segment: &Segment<I>) -> (Option<EndpointRef>, Option<EndpointRef>) {
     let (vip, port) = (segment.destination, segment.destination_port);
     let exact = service::at::<I>(vip, port, segment.protocol());
     if exact.is_some() {
@@ -601,7 +175,7 @@ fn to_backend<I: Ip, F: Flows<I>>(
     let key = F::key(&segment.flow(service.number()), service.seed());
     let choice = schedule::choose::<I, F>(service, segment, &key);
     let Some(backend) = choice.backend else {
-        return Outcome(u64::from(choice.verdict));
+        return Outcome::numbered(choice.verdict);
     };
     let way = Way {
         backend,
@@ -619,40 +193,6 @@ fn to_backend<I: Ip, F: Flows<I>>(
     }
     backend.count_in(length, choice.opened);
     Outcome::sent(choice.verdict, backend.hop())
-}
-
-/// To an address of ours, but to none of its services: the answer of a server in
-/// `full-nat`, or to nobody.
-#[inline(always)]
-fn to_pool<I: Ip>(
-    packet: &Packet,
-    frame: &Frame,
-    segment: &Segment<I>,
-    vip: EndpointRef,
-) -> Outcome {
-    let nobody = Outcome::here(Verdict::DropClosedPort);
-    let place = vip.index();
-    if place == 0 {
-        return nobody;
-    }
-    let port = u16::from_be(segment.destination_port);
-    let Some(held) = ports::held(u32::from(place) - 1, port) else {
-        return nobody;
-    };
-    let Some(backend) = BackendRef::get(held.slot.entry.backend()) else {
-        return nobody;
-    };
-    let it = backend.address::<I::Address>() == segment.source
-        && backend.heard_at(held.owner.vip_port) == segment.source_port
-        && backend.protocol() == segment.protocol();
-    if !it {
-        return nobody;
-    }
-    let outcome = nat::answer_full(packet, frame, segment, backend, held);
-    if segment.is_first && is_returned(outcome) {
-        fragment::back(segment, backend, held.slot.number);
-    }
-    outcome
 }
 
 /// To nobody of ours: the answer of a server in `nat`, or the node's own business.
@@ -682,7 +222,9 @@ fn from_server<I: Ip, F: Flows<I>>(
     outcome
 }
 
+/// Whether a server's answer goes to its client.
 #[inline(always)]
-fn is_returned(outcome: Outcome) -> bool {
+#[must_use]
+pub fn is_returned(outcome: Outcome) -> bool {
     outcome.is(Verdict::ReturnNat) || outcome.is(Verdict::ReturnKernel)
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use lb_common::verdict::{FIRST_DROP, FIRST_TRANSMIT};
 
-use crate::{maps, node, pipeline::Outcome};
+use crate::{maps, node, outcome::Outcome};
 
 /// The XDP action of an outcome.
 #[inline(always)]

@@ -4,9 +4,9 @@ use crate::{
     frame::{self, Frame},
     ip::V4,
     node,
+    outcome::Outcome,
     packet::Packet,
     parse::at,
-    pipeline::Outcome,
     service::{self, Holding},
 };
 

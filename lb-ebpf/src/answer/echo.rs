@@ -4,9 +4,9 @@ use super::LIFETIME;
 use crate::{
     frame::{self, Frame},
     ip::{Address, Ip, V4, V6},
+    outcome::Outcome,
     packet::Packet,
     parse::{Segment, at},
-    pipeline::Outcome,
     service::{self, Holding},
 };
 

@@ -4,9 +4,9 @@ use crate::{
     frame::{self, Frame},
     ip::{Address, Six, V6},
     node,
+    outcome::Outcome,
     packet::{Packet, growth},
     parse::{at, extension::ICMP},
-    pipeline::Outcome,
     service::{self, Holding},
 };
 

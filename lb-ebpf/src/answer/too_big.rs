@@ -8,9 +8,9 @@ use crate::{
     frame::{self, Frame},
     ip::{Address, Ip, V4, V6},
     maps,
+    outcome::Outcome,
     packet::{Context, Packet, growth},
     parse::{Segment, at, extension::ICMP as ICMPV6},
-    pipeline::Outcome,
     rewrite::Carried,
 };
 

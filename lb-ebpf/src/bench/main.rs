@@ -19,7 +19,8 @@ use aya_ebpf::{
 use lb_ebpf::{
     maps, node,
     packet::{Context, Packet},
-    pipeline::{self, Outcome, step_four},
+    pipeline,
+    steps::{self, step_plain4},
     transmit,
 };
 
@@ -50,29 +51,29 @@ pub fn prologue(context: XdpContext) -> u32 {
 /// The product.
 #[xdp]
 pub fn table(context: XdpContext) -> u32 {
-    way(&context, step_four)
+    way(&context, step_plain4)
 }
 
 /// The product with another flow table.
 #[xdp]
 pub fn lru(context: XdpContext) -> u32 {
-    way(&context, step_four_lru)
+    way(&context, step_plain4_lru)
 }
 
-/// The first step with the other table.
+/// The way of a plain packet with the other table.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn step_four_lru(context: Context) -> u64 {
-    pipeline::four::<lru::Lru>(context).word()
+extern "C" fn step_plain4_lru(context: Context) -> u64 {
+    pipeline::plain::<lru::Lru>(context).word()
 }
 
 /// A packet is written, then goes the way that it goes in the product's `main.rs`.
 #[inline(always)]
-fn way(context: &XdpContext, four: extern "C" fn(Context) -> u64) -> u32 {
+fn way(context: &XdpContext, plain: extern "C" fn(Context) -> u64) -> u32 {
     if !prologue::write(context.ctx) {
         return XDP_ABORTED;
     }
-    let outcome = pipeline::run(context.ctx, |context| Outcome::from_word(four(context)));
+    let outcome = steps::run(context.ctx, plain);
     maps::count(outcome);
     node::sample(context, outcome);
     transmit::action(outcome)

@@ -1,6 +1,7 @@
 //! ICMP errors: about our flows, from beyond the clients or from behind us.
 
 pub mod relay;
+pub mod step;
 
 use lb_common::{abi::BackendState, verdict::Verdict};
 
@@ -10,9 +11,9 @@ use crate::{
     ip::{Edit, Ip, New},
     maps::{BackendRef, EndpointRef},
     node,
+    outcome::Outcome,
     packet::{MAX_OFFSET, Packet},
     parse::{Flow, TCP, UDP, at, extension},
-    pipeline::Outcome,
     ports::{self, Ports},
     rewrite::{
         self, Way,
@@ -389,14 +390,15 @@ fn returned<I: Ip>(
     outer: &Edit<I>,
     inner: &Translation<I>,
 ) -> Outcome {
-    let verdict = Verdict::ReturnError;
-    let length = packet.length();
-    let outcome = rewrite::back::<I>(packet, frame, error.length, None, client, verdict, |hop| {
-        let outer = Edit { hop, ..*outer };
-        translate::error(packet, frame, error, quote, &outer, inner)
-    });
-    if outcome.is(verdict) || outcome.is(Verdict::ReturnKernel) {
-        backend.count_out(length);
+    let way = rewrite::way_back::<I>(packet, frame, error.length, None, client);
+    if let Some(refused) = way.refused {
+        return refused;
     }
-    outcome
+    let outer = Edit {
+        hop: way.is_known,
+        ..*outer
+    };
+    let translated = translate::error(packet, frame, error, quote, &outer, inner);
+    let verdict = Verdict::ReturnError;
+    rewrite::send_back(packet, frame, backend, &way, translated, verdict)
 }

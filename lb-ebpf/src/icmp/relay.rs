@@ -13,9 +13,9 @@ use crate::{
     frame::{self, Frame},
     ip::{Address, Ip, V4, V6},
     maps, node,
+    outcome::Outcome,
     packet::{MAX_OFFSET, Packet, growth},
     parse::{UDP, at},
-    pipeline::Outcome,
     service,
 };
 
@@ -85,7 +85,8 @@ fn tunnelled<I: Ip>(
         ip: quoted,
         ..*frame
     };
-    let (protocol, source, destination) = I::plain(packet, &head)?;
+    let protocol = I::carries(packet, &head)?;
+    let (source, destination) = I::ends(packet, &head)?;
     if source != error.destination {
         return None;
     }

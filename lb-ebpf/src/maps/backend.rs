@@ -174,6 +174,13 @@ pub struct HopWords {
 }
 
 impl HopWords {
+    /// No way.
+    pub const NONE: HopWords = HopWords {
+        device: 0,
+        macs: 0,
+        source: 0,
+    };
+
     /// The interface's place in the device map.
     #[inline(always)]
     #[must_use]

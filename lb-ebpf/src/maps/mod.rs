@@ -26,7 +26,7 @@ use lb_common::{
     verdict::VERDICT_SLOTS,
 };
 
-use crate::pipeline::Outcome;
+use crate::outcome::Outcome;
 
 pub use backend::{BackendRef, HopWords};
 pub use endpoint::EndpointRef;

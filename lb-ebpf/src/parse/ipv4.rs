@@ -1,12 +1,18 @@
 //! IPv4 (RFC 791).
 
 use lb_common::verdict::Verdict;
-use network_types::ip::IpProto;
+use network_types::{eth::EthHdr, ip::IpProto};
 
-use super::{Kind, Parsed, Segment, TCP, UDP, at};
-use crate::{frame::Frame, ip::V4, packet::Packet};
+use super::{Kind, Parsed, Segment, TCP, UDP, at, with_ports};
+use crate::{
+    frame::Frame,
+    ip::V4,
+    packet::{Packet, Window},
+};
 
 const ICMP: u8 = IpProto::Icmp as u8;
+/// Version 4, and a header without options.
+const SIMPLE: u8 = 0x45;
 const MORE_FRAGMENTS: u16 = 0x2000u16.to_be();
 const FRAGMENT_OFFSET: u16 = 0x1fffu16.to_be();
 /// Types of ICMP errors: destination unreachable, time exceeded, parameter problem
@@ -14,6 +20,37 @@ const FRAGMENT_OFFSET: u16 = 0x1fffu16.to_be();
 const ERRORS: [u8; 3] = [3, 11, 12];
 /// Type 8, code 0 (RFC 792).
 const ECHO_REQUEST: u16 = 0x0800u16.to_be();
+
+/// What the header says of the segment behind it, at `l4` in the frame.
+#[inline(always)]
+fn segment(header: Window<{ at::IPV4 }>, l4: usize) -> Segment<V4> {
+    Segment {
+        is_tcp: header.load::<u8, { at::ipv4::PROTOCOL }>() == TCP,
+        length: usize::from(u16::from_be(header.load::<u16, { at::ipv4::LENGTH }>())),
+        l4,
+        source: header.load::<u32, { at::ipv4::SOURCE }>(),
+        destination: header.load::<u32, { at::ipv4::DESTINATION }>(),
+        ..Segment::NONE
+    }
+}
+
+/// The segment of a plain packet, see [`crate::ip::Ip::plain`].
+#[inline(always)]
+#[must_use]
+pub fn plain(packet: &Packet) -> Option<Segment<V4>> {
+    let header = packet
+        .window::<{ EthHdr::LEN + at::IPV4 }>()?
+        .rest::<{ EthHdr::LEN }, _>();
+    let fragment = header.load::<u16, { at::ipv4::FRAGMENT }>();
+    let segment = segment(header, EthHdr::LEN + at::IPV4);
+    let is_udp = header.load::<u8, { at::ipv4::PROTOCOL }>() == UDP;
+    let is_simple = header.load::<u8, { at::ipv4::VERSION }>() == SIMPLE
+        && fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET) == 0;
+    if !is_simple || !(segment.is_tcp || is_udp) || EthHdr::LEN + segment.length > packet.length() {
+        return None;
+    }
+    with_ports(packet, segment, segment.length.checked_sub(at::IPV4)?)
+}
 
 /// Tells what an IPv4 packet, addressed to us, is.
 #[inline(always)]
@@ -27,23 +64,18 @@ pub fn parse(packet: &Packet, frame: &Frame) -> Parsed<V4> {
         return Parsed::foreign(Verdict::PassMalformed);
     }
     let head = usize::from(version & 15) * 4;
-    let length = usize::from(u16::from_be(header.load::<u16, { at::ipv4::LENGTH }>()));
     let fragment = header.load::<u16, { at::ipv4::FRAGMENT }>();
-    let protocol = header.load::<u8, { at::ipv4::PROTOCOL }>();
     let segment = Segment {
-        is_tcp: protocol == TCP,
         is_first: fragment & MORE_FRAGMENTS != 0,
-        length,
-        l4: frame.ip + head,
-        source: header.load::<u32, { at::ipv4::SOURCE }>(),
-        destination: header.load::<u32, { at::ipv4::DESTINATION }>(),
         id: u32::from(header.load::<u16, { at::ipv4::ID }>()),
-        ..Segment::NONE
+        ..segment(header, frame.ip + head)
     };
+    let length = segment.length;
     if head < at::IPV4 || length < head || frame.ip + length > packet.length() {
         return Parsed::stray(segment, Verdict::DropMalformed);
     }
     let payload = length - head;
+    let protocol = header.load::<u8, { at::ipv4::PROTOCOL }>();
     if fragment & FRAGMENT_OFFSET != 0 {
         return match protocol {
             TCP | UDP => Parsed::of(Kind::Fragment, segment),

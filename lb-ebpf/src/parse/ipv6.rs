@@ -1,15 +1,17 @@
 //! IPv6 (RFC 8200).
 
 use lb_common::verdict::Verdict;
+use network_types::eth::EthHdr;
 
 use super::{
     Kind, Parsed, Segment, TCP, UDP, at,
     extension::{self, ICMP},
+    with_ports,
 };
 use crate::{
     frame::Frame,
     ip::{Six, V6},
-    packet::Packet,
+    packet::{Packet, Window},
 };
 
 /// Types of ICMPv6 errors (RFC 4443 section 2.1), those that are assigned.
@@ -18,6 +20,37 @@ const ERRORS: core::ops::RangeInclusive<u8> = 1..=4;
 const ECHO_REQUEST: u16 = 0x8000u16.to_be();
 /// RFC 4861 section 4.3.
 const SOLICITATION: u8 = 135;
+
+/// What the header says of the segment behind it, at `l4` in the frame.
+#[inline(always)]
+fn segment(header: Window<{ at::IPV6 }>, l4: usize) -> Segment<V6> {
+    let payload = usize::from(u16::from_be(header.load::<u16, { at::ipv6::LENGTH }>()));
+    Segment {
+        is_tcp: header.load::<u8, { at::ipv6::NEXT }>() == TCP,
+        length: at::IPV6 + payload,
+        l4,
+        source: Six::load::<{ at::IPV6 }, { at::ipv6::SOURCE }>(header),
+        destination: Six::load::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(header),
+        ..Segment::NONE
+    }
+}
+
+/// The segment of a plain packet, see [`crate::ip::Ip::plain`].
+#[inline(always)]
+#[must_use]
+pub fn plain(packet: &Packet) -> Option<Segment<V6>> {
+    let header = packet
+        .window::<{ EthHdr::LEN + at::IPV6 }>()?
+        .rest::<{ EthHdr::LEN }, _>();
+    let segment = segment(header, EthHdr::LEN + at::IPV6);
+    let is_udp = header.load::<u8, { at::ipv6::NEXT }>() == UDP;
+    let is_version = header.load::<u8, { at::ipv6::VERSION }>() >> 4 == 6;
+    if !is_version || !(segment.is_tcp || is_udp) || EthHdr::LEN + segment.length > packet.length()
+    {
+        return None;
+    }
+    with_ports(packet, segment, segment.length - at::IPV6)
+}
 
 /// Tells what an IPv6 packet, addressed to us, is.
 #[inline(always)]
@@ -29,29 +62,15 @@ pub fn parse(packet: &Packet, frame: &Frame) -> Parsed<V6> {
     if header.load::<u8, { at::ipv6::VERSION }>() >> 4 != 6 {
         return Parsed::foreign(Verdict::PassMalformed);
     }
-    let payload = usize::from(u16::from_be(header.load::<u16, { at::ipv6::LENGTH }>()));
+    let mut segment = segment(header, frame.ip + at::IPV6);
     let next = header.load::<u8, { at::ipv6::NEXT }>();
-    let mut segment = Segment {
-        is_tcp: next == TCP,
-        length: at::IPV6 + payload,
-        l4: frame.ip + at::IPV6,
-        source: Six {
-            high: header.load::<u64, { at::ipv6::SOURCE }>(),
-            low: header.load::<u64, { at::ipv6::SOURCE + 8 }>(),
-        },
-        destination: Six {
-            high: header.load::<u64, { at::ipv6::DESTINATION }>(),
-            low: header.load::<u64, { at::ipv6::DESTINATION + 8 }>(),
-        },
-        ..Segment::NONE
-    };
     let end = frame.ip + segment.length;
     if end > packet.length() {
         return Parsed::stray(segment, Verdict::DropMalformed);
     }
     // Nearly every packet has none.
     if next == TCP || next == UDP {
-        return super::ports(packet, segment, payload);
+        return super::ports(packet, segment, segment.length - at::IPV6);
     }
     let chain = extension::follow(packet, segment.l4, next, end);
     segment.l4 = chain.l4;

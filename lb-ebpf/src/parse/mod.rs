@@ -268,13 +268,21 @@ impl<I: Ip> Segment<I> {
     #[inline(always)]
     #[must_use]
     pub fn any(self) -> Self {
-        let flag = |flag: bool| node::any(u64::from(flag)) & 1 != 0;
         Segment {
-            is_tcp: flag(self.is_tcp),
-            flags: node::any(u64::from(self.flags)) as u8,
-            is_first: flag(self.is_first),
+            is_first: node::any(u64::from(self.is_first)) & 1 != 0,
             l4: node::any(self.l4 as u64) as usize & MAX_OFFSET,
             id: node::any(u64::from(self.id)) as u32,
+            ..self.any_protocol()
+        }
+    }
+
+    /// The same segment, of whose protocol the verifier doesn't know which it is.
+    #[inline(always)]
+    #[must_use]
+    pub fn any_protocol(self) -> Self {
+        Segment {
+            is_tcp: node::any(u64::from(self.is_tcp)) & 1 != 0,
+            flags: node::any(u64::from(self.flags)) as u8,
             ..self
         }
     }
@@ -309,27 +317,31 @@ impl<I: Ip> Segment<I> {
 }
 
 /// Reads what TCP and UDP have of a segment, of whose packet `payload` bytes are theirs.
+/// `None` when their header isn't there.
 #[inline(always)]
-fn ports<I: Ip>(packet: &Packet, mut segment: Segment<I>, payload: usize) -> Parsed<I> {
+fn with_ports<I: Ip>(packet: &Packet, segment: Segment<I>, payload: usize) -> Option<Segment<I>> {
+    let mut segment = segment;
+    let least = if segment.is_tcp { at::TCP } else { at::UDP };
+    if payload < least {
+        return None;
+    }
     let head = if segment.is_tcp {
-        let Some(tcp) = packet.at::<{ at::TCP }>(segment.l4) else {
-            return Parsed::stray(segment, Verdict::DropMalformed);
-        };
-        if payload < at::TCP {
-            return Parsed::stray(segment, Verdict::DropMalformed);
-        }
+        let tcp = packet.at::<{ at::TCP }>(segment.l4)?;
         segment.flags = tcp.load::<u8, { at::TCP_FLAGS }>();
         tcp.narrow::<{ at::UDP }>()
     } else {
-        let Some(udp) = packet.at::<{ at::UDP }>(segment.l4) else {
-            return Parsed::stray(segment, Verdict::DropMalformed);
-        };
-        if payload < at::UDP {
-            return Parsed::stray(segment, Verdict::DropMalformed);
-        }
-        udp
+        packet.at::<{ at::UDP }>(segment.l4)?
     };
     segment.source_port = head.load::<u16, { at::port::SOURCE }>();
     segment.destination_port = head.load::<u16, { at::port::DESTINATION }>();
-    Parsed::of(Kind::Segment, segment)
+    Some(segment)
+}
+
+/// [`with_ports`], told as a packet's kind.
+#[inline(always)]
+fn ports<I: Ip>(packet: &Packet, segment: Segment<I>, payload: usize) -> Parsed<I> {
+    match with_ports(packet, segment, payload) {
+        Some(segment) => Parsed::of(Kind::Segment, segment),
+        None => Parsed::stray(segment, Verdict::DropMalformed),
+    }
 }

@@ -12,10 +12,10 @@ use crate::{
     frame::{self, Frame},
     icmp::{Message, Quoted},
     ip::Ip,
-    maps::{self, BackendRef},
+    maps::{self, BackendRef, HopWords},
+    outcome::Outcome,
     packet::Packet,
     parse::Segment,
-    pipeline::Outcome,
 };
 
 /// A packet's way to its backend.
@@ -176,42 +176,74 @@ pub fn forward_error<I: Ip>(
     }
 }
 
-/// Sends what came from a backend, and `translate` rewrites, to `client`. `translate` is
-/// told whether the hop is ours to count; the server is `told` when a segment is too long.
+/// How what came from a backend goes back to its client. Plain fields, all of them always
+/// set: see [`crate::parse::Parsed`].
+pub struct WayBack {
+    /// What became of a packet that may not go further.
+    pub refused: Option<Outcome>,
+    /// Whether the way is known. Else the kernel finds it, and counts the hop itself.
+    pub is_known: bool,
+    hop: HopWords,
+}
+
+/// How what came from a backend, `length` bytes long, goes back to `client`. Its server is
+/// `told` when a segment is too long.
 #[inline(always)]
 #[must_use]
-pub fn back<I: Ip>(
+pub fn way_back<I: Ip>(
     packet: &Packet,
     frame: &Frame,
     length: usize,
     told: Option<(Carried, &Segment<I>)>,
     client: I::Address,
-    verdict: Verdict,
-    translate: impl FnOnce(bool) -> Option<()>,
-) -> Outcome {
-    let route = maps::route(client);
-    if let Some(hop) = route {
-        if is_last::<I>(packet, frame) {
-            return Outcome::here(Verdict::DropTtl);
-        }
-        if length > usize::from(hop.mtu()) {
-            return match told {
-                Some((carried, segment)) => too_big::answer(packet, segment, carried, hop.mtu()),
-                None => Outcome::here(Verdict::DropTooBig),
-            };
-        }
+) -> WayBack {
+    let Some(hop) = maps::route(client) else {
+        return WayBack {
+            refused: None,
+            is_known: false,
+            hop: HopWords::NONE,
+        };
+    };
+    let refused = if is_last::<I>(packet, frame) {
+        Some(Outcome::here(Verdict::DropTtl))
+    } else if length > usize::from(hop.mtu()) {
+        Some(match told {
+            Some((carried, segment)) => too_big::answer(packet, segment, carried, hop.mtu()),
+            None => Outcome::here(Verdict::DropTooBig),
+        })
+    } else {
+        None
+    };
+    WayBack {
+        refused,
+        is_known: true,
+        hop,
     }
-    if translate(route.is_some()).is_none() {
+}
+
+/// Sends what came from `backend`, `translated`, back to its client.
+#[inline(always)]
+#[must_use]
+pub fn send_back(
+    packet: &Packet,
+    frame: &Frame,
+    backend: BackendRef,
+    way: &WayBack,
+    translated: Option<()>,
+    verdict: Verdict,
+) -> Outcome {
+    if translated.is_none() {
         return Outcome::here(Verdict::DropInternal);
     }
-    // Without a route the kernel finds it, and counts the hop itself.
-    let Some(hop) = route else {
-        return Outcome::here(Verdict::ReturnKernel);
-    };
-    match frame::send(packet, frame, hop) {
-        Some(refused) => Outcome::here(refused),
-        None => Outcome::to(verdict, hop),
+    let mut outcome = Outcome::here(Verdict::ReturnKernel);
+    if way.is_known {
+        if let Some(refused) = frame::send(packet, frame, way.hop) {
+            return Outcome::here(refused);
+        }
+        outcome = Outcome::to(verdict, way.hop);
     }
+    backend.count_out(packet.length());
+    outcome
 }
 
 /// Whether a packet's time to live ends here (RFC 1812 section 5.3.1, RFC 8200 section 3).

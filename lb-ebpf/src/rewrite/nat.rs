@@ -9,8 +9,9 @@ use lb_common::{
 };
 
 use super::{
-    Carried, Way, back,
+    Carried, Way, send_back,
     translate::{self, Translation},
+    way_back,
 };
 use crate::{
     clock,
@@ -19,9 +20,9 @@ use crate::{
     icmp::{Message, Quoted},
     ip::{Edit, Ip, New},
     maps::{BackendRef, EndpointRef},
+    outcome::Outcome,
     packet::Packet,
     parse::{Flow, Segment, at},
-    pipeline::Outcome,
     ports::{self, Held},
     service,
 };
@@ -263,21 +264,13 @@ pub fn returned<I: Ip>(
         Carried::Segment => Verdict::ReturnNat,
         Carried::Fragment => Verdict::ReturnFragment,
     };
-    let outcome = back(
-        packet,
-        frame,
-        segment.length,
-        Some((carried, segment)),
-        client,
-        verdict,
-        |hop| {
-            let mut to = *to;
-            to.edit.hop = hop;
-            translate::packet(packet, frame, segment, carried, &to)
-        },
-    );
-    if outcome.is(verdict) || outcome.is(Verdict::ReturnKernel) {
-        backend.count_out(packet.length());
+    let told = Some((carried, segment));
+    let way = way_back(packet, frame, segment.length, told, client);
+    if let Some(refused) = way.refused {
+        return refused;
     }
-    outcome
+    let mut to = *to;
+    to.edit.hop = way.is_known;
+    let translated = translate::packet(packet, frame, segment, carried, &to);
+    send_back(packet, frame, backend, &way, translated, verdict)
 }

@@ -1,0 +1,116 @@
+//! `full-nat`'s way, both ways: by the flow's port of the pool.
+
+use lb_common::verdict::Verdict;
+
+use crate::{
+    flow::Flows,
+    fragment,
+    frame::{self, Frame},
+    ip::Ip,
+    maps::{BackendRef, EndpointRef},
+    outcome::{Outcome, Step},
+    packet::{Context, Packet},
+    parse::Segment,
+    pipeline::{is_returned, service_of},
+    ports::{self, Ports},
+    rewrite::{self, Carried, Way, nat},
+    schedule, service,
+};
+
+/// Finds the flow's port, and leaves the rest to the next step: it holds what this one
+/// needs the stack for.
+#[inline(always)]
+#[must_use]
+pub fn port<I: Ip>(context: Context) -> Outcome {
+    let packet = &Packet::of(context);
+    let frame = &frame::parse(packet).any();
+    let segment = &I::parse(packet, frame).segment.any();
+    let Some(service) = service_of(segment).0 else {
+        return Outcome::next::<I>(Step::FromFull);
+    };
+    let key = <Ports as Flows<I>>::key(&segment.flow(service.number()), service.seed());
+    let choice = schedule::choose::<I, Ports>(service, segment, &key);
+    if choice.backend.is_none() {
+        return Outcome::numbered(choice.verdict);
+    }
+    Outcome::next::<I>(Step::ToFull)
+        .with(choice.verdict as usize)
+        .with_number(choice.place)
+}
+
+/// Sends a packet to its server from the flow's port.
+#[inline(always)]
+#[must_use]
+pub fn to_server<I: Ip>(context: Context, step: Outcome) -> Outcome {
+    let packet = &Packet::of(context);
+    let frame = &frame::parse(packet).any();
+    let segment = &I::parse(packet, frame).segment.any();
+    let Some(held) = ports::at(step.told_number()) else {
+        return Outcome::here(Verdict::DropInternal);
+    };
+    let Some(backend) = BackendRef::get(held.slot.entry.backend()) else {
+        return Outcome::here(Verdict::DropInternal);
+    };
+    let (length, place) = (packet.length(), step.told_number());
+    let carried = Carried::Segment;
+    if let Some(refused) = rewrite::forward_full(packet, frame, segment, carried, backend, place) {
+        return refused;
+    }
+    if segment.is_first {
+        let way = Way {
+            backend,
+            hash: 0,
+            place,
+        };
+        fragment::forth(segment, way);
+    }
+    let verdict = step.small() as u32;
+    backend.count_in(length, u64::from(verdict == Verdict::ForwardNew as u32));
+    Outcome::sent(verdict, backend.hop())
+}
+
+/// To an address of ours, but to none of its services: the answer of a server, or to
+/// nobody.
+#[inline(always)]
+#[must_use]
+pub fn from_server<I: Ip>(context: Context) -> Outcome {
+    let packet = &Packet::of(context);
+    let frame = &frame::parse(packet).any();
+    let segment = &I::parse(packet, frame).segment.any();
+    match service::vip::<I>(segment.destination) {
+        Some(vip) => to_pool(packet, frame, segment, vip),
+        None => Outcome::here(Verdict::DropInternal),
+    }
+}
+
+#[inline(always)]
+fn to_pool<I: Ip>(
+    packet: &Packet,
+    frame: &Frame,
+    segment: &Segment<I>,
+    vip: EndpointRef,
+) -> Outcome {
+    let nobody = Outcome::here(Verdict::DropClosedPort);
+    let place = vip.index();
+    if place == 0 {
+        return nobody;
+    }
+    let port = u16::from_be(segment.destination_port);
+    let Some(held) = ports::held(u32::from(place) - 1, port) else {
+        return nobody;
+    };
+    let Some(backend) = BackendRef::get(held.slot.entry.backend()) else {
+        return nobody;
+    };
+    let it = backend.address::<I::Address>() == segment.source
+        && backend.heard_at(held.owner.vip_port) == segment.source_port
+        && backend.protocol() == segment.protocol();
+    if !it {
+        return nobody;
+    }
+    let outcome = nat::answer_full(packet, frame, segment, backend, held);
+    if segment.is_first && is_returned(outcome) {
+        fragment::back(segment, backend, held.slot.number);
+    }
+    outcome
+}

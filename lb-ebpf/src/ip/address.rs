@@ -1,0 +1,114 @@
+//! Addresses as they lie in a packet.
+
+use lb_common::{abi, checksum::Delta};
+
+use crate::{maps::Destination, node, packet::Window};
+
+/// An address as it lies in a packet.
+pub trait Address: Copy + PartialEq + Destination {
+    /// No address.
+    const NONE: Self;
+
+    /// From a map record, whose first word is `high`, and whose second `low` reads.
+    fn read(high: u64, low: impl Fn() -> u64) -> Self;
+    /// In the words of a map record.
+    fn words(self) -> abi::Address;
+    /// In one word, for the hash of a flow.
+    fn folded(self) -> u64;
+    /// Whether it can be one host's address: of a machine that isn't this one.
+    fn is_one_host(self) -> bool;
+}
+
+impl Address for u32 {
+    const NONE: u32 = 0;
+
+    #[inline(always)]
+    fn read(high: u64, _: impl Fn() -> u64) -> Self {
+        high as u32
+    }
+
+    #[inline(always)]
+    fn words(self) -> abi::Address {
+        [self, 0, 0, 0]
+    }
+
+    #[inline(always)]
+    fn folded(self) -> u64 {
+        u64::from(self)
+    }
+
+    /// Not 0.0.0.0/8, not 127.0.0.0/8, and neither multicast nor beyond it (RFC 1122
+    /// section 3.2.1.3).
+    #[inline(always)]
+    fn is_one_host(self) -> bool {
+        let first = u32::from_be(self) >> 24;
+        first != 0 && first != 127 && first < 224
+    }
+}
+
+/// An IPv6 address, as it lies in a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Six {
+    /// Its first eight bytes.
+    pub high: u64,
+    /// Its last eight bytes.
+    pub low: u64,
+}
+
+impl Six {
+    /// The address at byte `AT` of a header.
+    #[inline(always)]
+    #[must_use]
+    pub fn load<const LEN: usize, const AT: usize>(header: Window<LEN>) -> Self {
+        let (high, low) = header.load_pair::<AT>();
+        Six { high, low }
+    }
+
+    /// Writes the address to byte `AT` of a header.
+    #[inline(always)]
+    pub fn store<const LEN: usize, const AT: usize>(self, header: Window<LEN>) {
+        header.store_pair::<AT>((self.high, self.low));
+    }
+
+    /// `delta` and the difference that this address makes when `new` takes its place.
+    #[inline(always)]
+    #[must_use]
+    pub fn replaced(self, new: Self, delta: Delta) -> Delta {
+        let ([a, b, c, d], [e, f, g, h]) = (self.words(), new.words());
+        delta.pair(a, e).pair(b, f).pair(c, g).pair(d, h)
+    }
+}
+
+/// ::1, the last eight bytes.
+const LOOPBACK: u64 = 1u64.to_be();
+
+impl Address for Six {
+    const NONE: Six = Six { high: 0, low: 0 };
+
+    #[inline(always)]
+    fn read(high: u64, low: impl Fn() -> u64) -> Self {
+        Six { high, low: low() }
+    }
+
+    #[inline(always)]
+    fn words(self) -> abi::Address {
+        [
+            self.high as u32,
+            (self.high >> 32) as u32,
+            self.low as u32,
+            (self.low >> 32) as u32,
+        ]
+    }
+
+    #[inline(always)]
+    fn folded(self) -> u64 {
+        node::fold_keys().fold(self.words())
+    }
+
+    /// Neither ::, ::1 nor multicast (RFC 4291 section 2).
+    #[inline(always)]
+    fn is_one_host(self) -> bool {
+        let special = self.high == 0 && (self.low == 0 || self.low == LOOPBACK);
+        !special && self.high as u8 != 0xff
+    }
+}

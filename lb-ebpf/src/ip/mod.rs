@@ -1,0 +1,144 @@
+//! What the two IP versions have in common, and where they differ.
+
+mod address;
+mod v4;
+mod v6;
+
+use lb_common::{abi::Family, checksum::Delta};
+
+use crate::{
+    frame::Frame,
+    icmp::Quoted,
+    outcome::Outcome,
+    packet::{Context, Packet},
+    parse::{Parsed, Segment},
+};
+
+pub use address::{Address, Six};
+pub use v4::V4;
+pub use v6::V6;
+
+/// An IP version.
+pub trait Ip: Copy + 'static {
+    /// Its addresses, as they lie in a packet.
+    type Address: Address;
+    /// Which one it is.
+    const FAMILY: Family;
+    /// Length of its header without options or extensions.
+    const HEADER: usize;
+    /// Type and code of the ICMP error that tells of a packet too long, as they lie in
+    /// the packet.
+    const TOO_BIG: u16;
+    /// Which bits of them a receiver looks at.
+    const TOO_BIG_BITS: u16;
+
+    /// Tells what a packet of this version, addressed to us, is.
+    fn parse(packet: &Packet, frame: &Frame) -> Parsed<Self>
+    where
+        Self: Sized;
+
+    /// The segment in a frame without tags, if it is whole and has neither options nor
+    /// extensions. `None` for any other packet, and for what is malformed.
+    fn plain(packet: &Packet) -> Option<Segment<Self>>
+    where
+        Self: Sized;
+
+    /// What a header without options says is behind it. `None` for other headers, and
+    /// those of a later fragment.
+    fn carries(packet: &Packet, frame: &Frame) -> Option<u8>;
+
+    /// Length of the whole packet in bytes.
+    fn length(packet: &Packet, frame: &Frame) -> Option<u16>;
+
+    /// Source and destination.
+    fn ends(packet: &Packet, frame: &Frame) -> Option<(Self::Address, Self::Address)>;
+
+    /// Time to live or hop limit.
+    fn lifetime(packet: &Packet, frame: &Frame) -> Option<u8>;
+
+    /// DSCP and ECN: type of service or traffic class.
+    fn class(packet: &Packet, frame: &Frame) -> Option<u8>;
+
+    /// The header's checksum; 0 where there is none.
+    fn checksum(packet: &Packet, frame: &Frame) -> Option<u16>;
+
+    /// The difference that other addresses make to an ICMP checksum.
+    fn pseudo(addresses: Delta) -> Delta;
+
+    /// Makes the frame an answer to whom it came from, by which the sender of the packet
+    /// in it, of which `there` bytes are there, is told that the way takes `mtu` bytes.
+    /// False when there is no room for it.
+    fn tell(context: Context, there: u32, mtu: u32) -> bool;
+
+    /// Where the packet lies that begins at `at` of an error's frame and ends at `end` or
+    /// before, if it is one of TCP or UDP.
+    fn quoted(packet: &Packet, at: usize, end: usize) -> Option<Quoted>;
+
+    /// Answers an echo request to a VIP.
+    fn echo(packet: &Packet, frame: &Frame, request: &Segment<Self>) -> Outcome
+    where
+        Self: Sized;
+
+    /// Changes the IP header as `edit` says, and its checksum with it. The difference that
+    /// the addresses make to other checksums; `None` when the header isn't there.
+    fn edit(packet: &Packet, frame: &Frame, edit: &Edit<Self>) -> Option<Delta>
+    where
+        Self: Sized;
+}
+
+/// What is to change in an IP header.
+#[derive(Clone, Copy)]
+pub struct Edit<I: Ip> {
+    /// Whether a hop is counted.
+    pub hop: bool,
+    /// Another source.
+    pub source: New<I::Address>,
+    /// Another destination.
+    pub destination: New<I::Address>,
+}
+
+/// Another value, perhaps. Both fields are always set: not all verifiers see that the
+/// unset one of an `Option` is never used.
+#[derive(Clone, Copy)]
+pub struct New<T> {
+    /// Whether there is one.
+    pub is_given: bool,
+    /// Which.
+    pub value: T,
+}
+
+impl<T> New<T> {
+    /// This value.
+    #[inline(always)]
+    pub fn to(value: T) -> Self {
+        New {
+            is_given: true,
+            value,
+        }
+    }
+}
+
+impl New<u16> {
+    /// The value stays as it is.
+    pub const NONE: New<u16> = New {
+        is_given: false,
+        value: 0,
+    };
+}
+
+impl<A: Address> New<A> {
+    /// The address stays as it is.
+    pub const KEPT: New<A> = New {
+        is_given: false,
+        value: A::NONE,
+    };
+}
+
+impl<I: Ip> Edit<I> {
+    /// A hop is counted, nothing else.
+    pub const HOP: Edit<I> = Edit {
+        hop: true,
+        source: New::KEPT,
+        destination: New::KEPT,
+    };
+}

@@ -1,0 +1,223 @@
+//! What became of a packet, in one word: what isn't inlined gives back no more.
+
+use lb_common::{limits, verdict::Verdict};
+
+use crate::{
+    icmp,
+    ip::Ip,
+    maps::{BackendRef, HopWords},
+    node,
+    rewrite::{self, Way},
+};
+
+/// What became of a packet, and where it leaves if it is sent. Or the step that it takes
+/// next, and what that is told:
+///
+/// ```text
+/// 63     48 47        32 31 30                                0
+/// +--------+------------+--+----------------------------------+
+/// |        | egress     | 0| verdict                          |
+/// +--------+--+---+-----+--+--+---------------+---------------+
+/// | number    | v | step   | 1| backend       | small         |
+/// +-----------+---+--------+--+---------------+---------------+
+/// 63        41 40  39    32    27           12 11             0
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Outcome(u64);
+
+/// Steps that have a stack of their own, which all of them together wouldn't fit in: a
+/// packet comes back to [`crate::steps::run`] between them.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+pub enum Step {
+    /// All that isn't plain: tags, options, extensions, fragments.
+    General = 1,
+    /// IPv6.
+    Plain = 15,
+    /// A question that we may answer.
+    Question = 2,
+    /// A later fragment.
+    Fragment = 3,
+    /// To or from a server in `full-nat`.
+    Full = 4,
+    /// To a server in `full-nat`: number of the flow's port; small: the verdict.
+    ToFull = 5,
+    /// From a server in `full-nat`, perhaps.
+    FromFull = 6,
+    /// An ICMP error. Small, in this step and those below: where the message begins.
+    Error = 7,
+    /// An ICMP error to an address of the pool, perhaps.
+    ErrorToPool = 8,
+    /// An ICMP error for a client of `nat`, perhaps.
+    ErrorToClient = 9,
+    /// An ICMP error for a client of `nat`, about what it has sent to the backend.
+    ErrorAbout = 10,
+    /// An ICMP error about a tunnel's packet, perhaps.
+    ErrorInTunnel = 11,
+    /// An ICMP error about what we have sent from the port of that number.
+    ErrorFromPort = 12,
+    /// An ICMP error about what the backend has sent; number: see [`Way::number`].
+    ErrorToBackend = 13,
+    /// To a backend behind a tunnel; number: the spread; small: the verdict.
+    Tunnel = 14,
+}
+
+/// Set in what isn't a verdict yet.
+const STEP: u64 = 1 << 31;
+const SMALL: u64 = (1 << BACKEND_BIT) - 1;
+const BACKEND_BIT: u32 = 12;
+const STEP_BIT: u32 = 32;
+const FAMILY_BIT: u32 = 40;
+const NUMBER_BIT: u32 = 41;
+const NUMBER_BITS: u32 = 64 - NUMBER_BIT;
+const _: () = assert!(BACKEND_BIT + 16 <= 31);
+const _: () = assert!((icmp::NO_PORT as u64) < 1 << NUMBER_BITS);
+const _: () = assert!(rewrite::SPREAD_BITS <= NUMBER_BITS);
+const _: () = assert!((limits::MAX_POOL as u64) << 16 <= 1 << NUMBER_BITS);
+
+impl Outcome {
+    /// It isn't sent.
+    #[inline(always)]
+    #[must_use]
+    pub fn here(verdict: Verdict) -> Self {
+        Outcome(verdict as u64)
+    }
+
+    /// It isn't sent; the verdict has that number.
+    #[inline(always)]
+    #[must_use]
+    pub fn numbered(verdict: u32) -> Self {
+        Outcome(u64::from(verdict))
+    }
+
+    /// It leaves by the interface that it came by.
+    #[inline(always)]
+    #[must_use]
+    pub fn back(verdict: Verdict) -> Self {
+        Outcome(verdict as u64 | u64::from(node::egress()) << 32)
+    }
+
+    /// It leaves for a next hop.
+    #[inline(always)]
+    #[must_use]
+    pub fn to(verdict: Verdict, hop: HopWords) -> Self {
+        Outcome::sent(verdict as u32, hop)
+    }
+
+    /// It leaves for a next hop, with the verdict of that number.
+    #[inline(always)]
+    #[must_use]
+    pub fn sent(verdict: u32, hop: HopWords) -> Self {
+        Outcome(u64::from(verdict) | u64::from(hop.egress()) << 32)
+    }
+
+    /// It takes another step.
+    #[inline(always)]
+    #[must_use]
+    pub fn next<I: Ip>(step: Step) -> Self {
+        Outcome(STEP | (step as u64) << STEP_BIT | (I::FAMILY as u64) << FAMILY_BIT)
+    }
+
+    /// The next step is told a small number: below 4,096.
+    #[inline(always)]
+    #[must_use]
+    pub fn with(self, small: usize) -> Self {
+        Outcome(self.0 | small as u64 & SMALL)
+    }
+
+    /// The next step is told a backend.
+    #[inline(always)]
+    #[must_use]
+    pub fn with_backend(self, backend: BackendRef) -> Self {
+        Outcome(self.0 | u64::from(backend.number()) << BACKEND_BIT)
+    }
+
+    /// The next step is told a number of 23 bits.
+    #[inline(always)]
+    #[must_use]
+    pub fn with_number(self, number: u32) -> Self {
+        Outcome(self.0 | u64::from(number) << NUMBER_BIT)
+    }
+
+    /// The next step of a packet whose backend is behind a tunnel; its verdict's number
+    /// is to be `verdict`.
+    #[inline(always)]
+    #[must_use]
+    pub fn into_tunnel<I: Ip>(way: Way, verdict: u32) -> Self {
+        Outcome::next::<I>(Step::Tunnel)
+            .with(verdict as usize)
+            .with_backend(way.backend)
+            .with_number(way.spread())
+    }
+
+    /// What [`Outcome::with`] told.
+    #[inline(always)]
+    #[must_use]
+    pub fn small(self) -> usize {
+        (self.0 & SMALL) as usize
+    }
+
+    /// What [`Outcome::with_backend`] told.
+    #[inline(always)]
+    #[must_use]
+    pub fn backend(self) -> Option<BackendRef> {
+        BackendRef::get((self.0 >> BACKEND_BIT) as u16)
+    }
+
+    /// What [`Outcome::with_number`] told.
+    #[inline(always)]
+    #[must_use]
+    pub fn told_number(self) -> u32 {
+        (self.0 >> NUMBER_BIT) as u32
+    }
+
+    /// Whether it isn't a verdict yet.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_step(self) -> bool {
+        self.0 & STEP != 0
+    }
+
+    /// Whether its next step is this one.
+    #[inline(always)]
+    #[must_use]
+    pub fn takes<I: Ip>(self, step: Step) -> bool {
+        const STEP_BITS: u64 = ((1 << NUMBER_BIT) - 1) & !((1 << STEP_BIT) - 1) | STEP;
+        self.0 & STEP_BITS == Outcome::next::<I>(step).0
+    }
+
+    /// The verdict's number.
+    #[inline(always)]
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Whether this is the verdict.
+    #[inline(always)]
+    #[must_use]
+    pub fn is(self, verdict: Verdict) -> bool {
+        self.number() == verdict as u32
+    }
+
+    /// The place in the device map of the interface that it leaves by.
+    #[inline(always)]
+    #[must_use]
+    pub fn egress(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// From the word that a step gives back.
+    #[inline(always)]
+    #[must_use]
+    pub fn from_word(word: u64) -> Self {
+        Outcome(word)
+    }
+
+    /// In one word.
+    #[inline(always)]
+    #[must_use]
+    pub fn word(self) -> u64 {
+        self.0
+    }
+}
