@@ -3,8 +3,7 @@
 use lb_common::verdict::Verdict;
 
 use super::{
-    Effect, Key, Model, Outcome, Seen, Stage, Way,
-    fragments::{self, Remembered},
+    Effect, Key, Model, Outcome, Seen, Stage, Way, fragments,
     frames::{self, translate},
     parse::Piece,
 };
@@ -170,16 +169,8 @@ impl Model {
                 frames::sent(verdict, frames::way(hop), sent, &zeros)
             }
         };
-        if let Piece::First(id) = ip.piece {
-            outcome.effects.push(Effect::Fragment(
-                fragments::id(ip, id),
-                Remembered {
-                    backend: backend.number,
-                    key,
-                    back: true,
-                },
-            ));
-        }
+        let first = fragments::remember(ip, backend.number, key, true);
+        outcome.effects.extend(first);
         vec![outcome]
     }
 }

@@ -7,7 +7,7 @@ use lb_common::verdict::Verdict;
 use super::{
     Effect, Got, Key, Model, Outcome, Seen,
     flows::Choice,
-    fragments::{self, Remembered},
+    fragments,
     frames::{self, translate},
     parse::{Ip, Piece, link},
 };
@@ -84,16 +84,8 @@ impl Model {
             },
             _ => self.encapsulated(seen, backend, key, verdict),
         };
-        if let Piece::First(id) = ip.piece {
-            outcome.effects.push(Effect::Fragment(
-                fragments::id(ip, id),
-                Remembered {
-                    backend: backend.number,
-                    key,
-                    back: false,
-                },
-            ));
-        }
+        let first = fragments::remember(ip, backend.number, key, false);
+        outcome.effects.extend(first);
         vec![outcome]
     }
 
