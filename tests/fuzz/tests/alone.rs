@@ -56,8 +56,7 @@ fn choose_port(frame: &mut [u8], next_port: &mut u16) {
         _ => parse::ipv6(frame, link.head),
     };
     let Ok(ip) = ip else { return };
-    let is_later = matches!(ip.piece, parse::Piece::Later(_));
-    if POOL.contains(&ip.source.to_string().as_str()) && ip.has_ports() && !is_later {
+    if POOL.contains(&ip.source.to_string().as_str()) && ip.has_ports() && !ip.is_later() {
         *next_port = 16_384 | next_port.wrapping_add(1) & 0x3fff;
         frame[ip.upper..ip.upper + 2].copy_from_slice(&next_port.to_be_bytes());
     }

@@ -5,7 +5,6 @@ use lb_common::verdict::Verdict;
 use super::{
     Effect, Key, Model, Outcome, Seen, Stage, Way, fragments,
     frames::{self, translate},
-    parse::Piece,
 };
 use crate::site::{Backend, Mode};
 
@@ -150,7 +149,7 @@ impl Model {
         let source = Some((vip, Some(key.vip_port)));
         let destination =
             (backend.mode == Mode::FullNat).then_some((key.client, Some(key.client_port)));
-        let has_upper = !matches!(ip.piece, Piece::Later(_));
+        let has_upper = !ip.is_later();
         let mut body = frame[ip.at..].to_vec();
         let mut outcome = match self.site.route(key.client) {
             None => {

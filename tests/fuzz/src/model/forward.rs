@@ -9,7 +9,7 @@ use super::{
     flows::Choice,
     fragments,
     frames::{self, translate},
-    parse::{Ip, Piece, link},
+    parse::{Ip, link},
 };
 use crate::{
     bytes::{address4, address6, word},
@@ -144,8 +144,7 @@ pub(super) fn translated(
     let mut body = frame[ip.at..].to_vec();
     let source = own.map(|(address, port)| (address, Some(port)));
     let destination = (backend.address, (backend.port != 0).then_some(backend.port));
-    let has_upper = !matches!(ip.piece, Piece::Later(_));
-    let zeros = translate(&mut body, ip, source, Some(destination), 1, has_upper);
+    let zeros = translate(&mut body, ip, source, Some(destination), 1, !ip.is_later());
     let sent = frames::to_hop(link, &backend.hop, link.ether_type, &body);
     frames::sent(verdict, frames::way(&backend.hop), sent, &zeros)
 }

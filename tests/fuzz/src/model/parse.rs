@@ -112,6 +112,12 @@ impl Ip {
         self.at + self.length
     }
 
+    /// Whether it is a fragment other than the first: its upper layer can't be seen.
+    #[must_use]
+    pub fn is_later(&self) -> bool {
+        matches!(self.piece, Piece::Later(_))
+    }
+
     /// Whether it is TCP.
     #[must_use]
     pub fn is_tcp(&self) -> bool {
