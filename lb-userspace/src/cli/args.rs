@@ -135,7 +135,7 @@ pub enum Command {
     Reload,
     /// Stop forwarding: detach the program and remove everything pinned
     #[command(
-        after_help = "Stop the daemon first. Established connections through this node break."
+        after_help = "Stop the daemon first. Established connections through this node break, and runtime changes are forgotten."
     )]
     Unload(UnloadArgs),
 }
