@@ -72,7 +72,7 @@ impl Desired {
             None => Ok(()),
             Some((what, _)) => Err(Refusal::new(
                 format!("{what} can't change while the tables of flows are in use"),
-                "put it back, or `flowgate unload` and start again, which breaks connections",
+                "put it back; or stop the daemon, `flowgate unload` and start again, which breaks connections",
             )),
         }
     }

@@ -145,6 +145,7 @@ fn command_lines_that_are_not_understood() {
             "backend drain web",
             "backend drain web a/b",
             "backend weight web web1 heavy",
+            "backend add web web3 10.0.0.13 --port http",
             "run --sample 0",
             "--output xml status",
         ],

@@ -11,8 +11,12 @@ use proptest::prelude::*;
 
 const FILE: &str = include_str!("site.toml");
 
+fn parse(text: &str) -> Config {
+    Config::parse("flowgate.toml", text).unwrap()
+}
+
 fn config() -> Config {
-    Config::parse("flowgate.toml", FILE).unwrap()
+    parse(FILE)
 }
 
 fn change(json: &str) -> Change {
@@ -173,7 +177,7 @@ fn a_reload_keeps_what_fits_and_names_what_does_not() {
     let text = FILE
         .replace("web2", "other")
         .replace("10.0.0.12", "10.0.0.13");
-    let warnings = desired.reload(Config::parse("flowgate.toml", &text).unwrap());
+    let warnings = desired.reload(parse(&text));
     insta::assert_snapshot!("dropped_changes", warnings.join("\n"));
     assert_eq!(web(&desired, "web1").unwrap().admin, AdminState::Draining);
     assert_eq!(web(&desired, "web3"), None);
@@ -191,14 +195,12 @@ fn a_reload_that_would_need_new_tables_is_refused() {
     ]
     .map(|(from, to)| {
         let text = FILE.replace(from, to);
-        let config = Config::parse("flowgate.toml", &text).unwrap();
-        desired.can_reload(&config).unwrap_err().one_line()
+        desired.can_reload(&parse(&text)).unwrap_err().one_line()
     });
     insta::assert_snapshot!("refused_reloads", told.join("\n"));
     // Where tunnels come from is no table's business.
     let text = FILE.replace("172.16.0.0/16", "172.17.0.0/16");
-    let other = Config::parse("flowgate.toml", &text).unwrap();
-    assert_eq!(desired.can_reload(&other), Ok(()));
+    assert_eq!(desired.can_reload(&parse(&text)), Ok(()));
 }
 
 fn any_change() -> impl Strategy<Value = Change> {

@@ -1,10 +1,12 @@
 //! The program with its maps, to send packets through.
 
+mod flows;
+mod lent;
+mod records;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    ops::{Deref, DerefMut},
-    sync::{Mutex, atomic::Ordering},
 };
 
 use aya::{
@@ -19,18 +21,14 @@ use flowgate::datapath::{
 };
 use lb_common::{
     abi::{
-        Address, Backend, BackendCounters, BackendState, Bucket, Endpoint, Family, Identity,
-        Keeping, Pool, PortBucket, Route, Route6, Tunnel, Wheel, ipv4, ipv6,
+        Address, BackendCounters, Bucket, Endpoint, Family, Identity, Pool, PortBucket, ipv4, ipv6,
     },
-    flow::{self, BUCKET_SLOTS, Entry, State},
-    hash::{FlowKeys, Seed},
     verdict::Verdict,
-    wheel::Index,
 };
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
-use crate::frame::Socket;
-use crate::site::{OTHER_IFINDEX, OTHER_SLOT, OWN, POOL4, POOL6, VIP};
+pub use self::lent::{Lent, lend};
+use crate::site::{OTHER_IFINDEX, OTHER_SLOT, OWN, POOL4, POOL6};
 
 /// What the kernel is told (`enum xdp_action`).
 pub const XDP_ABORTED: u32 = 0;
@@ -41,9 +39,6 @@ pub const XDP_REDIRECT: u32 = 4;
 
 /// The shortest frame that `BPF_PROG_TEST_RUN` takes: an Ethernet header.
 pub const SHORTEST: usize = 14;
-
-/// Chunks between the wheels of two services.
-const WHEEL_STRIDE: u32 = 8;
 
 /// The ports that `full-nat` has at each address: from this one on, in eights.
 pub const POOL_FIRST: u16 = 20_000;
@@ -70,52 +65,8 @@ pub struct Rig {
 /// Where a service is: VIP, port, protocol.
 pub type Place = (IpAddr, u16, u8);
 
-/// Rigs that nobody uses just now: the verifier takes seconds over a program.
-static IDLE: Mutex<Vec<Rig>> = Mutex::new(Vec::new());
-
-/// A rig for as long as a test runs, as good as new: its maps are emptied before it is
-/// lent again. One whose test has failed isn't.
-pub struct Lent(Option<Rig>);
-
-impl Deref for Lent {
-    type Target = Rig;
-
-    fn deref(&self) -> &Rig {
-        self.0.as_ref().expect("there until it is dropped")
-    }
-}
-
-impl DerefMut for Lent {
-    fn deref_mut(&mut self) -> &mut Rig {
-        self.0.as_mut().expect("there until it is dropped")
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        if let (false, Some(rig)) = (std::thread::panicking(), self.0.take())
-            && let Ok(mut idle) = IDLE.lock()
-        {
-            idle.push(rig);
-        }
-    }
-}
-
 /// Flows that the table of a lent rig is for.
 const FLOWS: u32 = 1_024;
-
-/// A program with empty maps.
-pub fn lend() -> Lent {
-    let idle = IDLE.lock().expect("nobody panics with it").pop();
-    let rig = match idle {
-        Some(mut rig) => {
-            rig.empty();
-            rig
-        }
-        None => Rig::with(identity()),
-    };
-    Lent(Some(rig))
-}
 
 /// A flow table's make, with fresh keys.
 pub fn identity() -> Identity {
@@ -160,11 +111,8 @@ impl Rig {
     pub fn with(identity: Identity) -> Self {
         stay_on(sched_getcpu());
         let constants = Constants {
-            identity,
-            egress: 0,
             mac: OWN,
-            sample: 0,
-            has_buffers: false,
+            ..Constants::new(identity)
         };
         let mut object = Object::load(OBJECT, &constants, None).expect("loading, which needs root");
         object.program("flowgate").expect("the verifier takes it");
@@ -197,183 +145,6 @@ impl Rig {
             numbers: BTreeSet::new(),
             neighbours: Vec::new(),
         }
-    }
-
-    /// Takes everything out of the maps.
-    fn empty(&mut self) {
-        stay_on(sched_getcpu());
-        self.forget();
-        let endpoints: Vec<Endpoint> = self.tables.endpoints.iter().collect();
-        for endpoint in endpoints {
-            let (address, selector) = (endpoint.address, endpoint.selector);
-            self.tables.endpoints.remove(address, selector);
-        }
-        for number in std::mem::take(&mut self.numbers) {
-            self.tables.forget_backend(number);
-            self.counters.reset_backend(number).expect("counters");
-        }
-        for service in 0..self.services {
-            self.tables.reset_cursor(service, 0).expect("cursors");
-        }
-        self.tables.put_routes(&[]);
-        self.tables.put_routes6(&[]);
-        for neighbour in std::mem::take(&mut self.neighbours) {
-            let gone = self.tables.put_neighbour(neighbour, None);
-            gone.expect("a neighbour less");
-        }
-        self.services = 0;
-        self.endpoints.clear();
-        self.risen();
-    }
-
-    /// Forgets every flow, every port, every fragment, and whom it has told of what.
-    pub fn forget(&mut self) {
-        for word in self.flows.words().iter().chain(self.ports.words()) {
-            word.store(0, Ordering::Relaxed);
-        }
-        for key in self
-            .fragments
-            .keys()
-            .map(|key| key.expect("keys"))
-            .collect::<Vec<_>>()
-        {
-            self.fragments.remove(&key).expect("it is there");
-        }
-        let cpus = aya::util::nr_cpus().expect("a number of CPUs");
-        let none = vec![[0; 2]; cpus].try_into().expect("one for each");
-        self.told.set(0, none, 0).expect("its only element");
-    }
-
-    /// Gives every port of the pool to an established flow of nobody's.
-    pub fn exhaust(&mut self) {
-        let now = self.object.tick().expect("the clock");
-        let taken = Entry::new(1, u16::MAX, now, State::Established).bits();
-        for bucket in 0..self.ports.length() {
-            for word in &self.ports.record(bucket)[..BUCKET_SLOTS] {
-                word.store(taken, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// Lets every fragment's time run out.
-    pub fn age_fragments(&mut self) {
-        for entry in self.fragments.iter().collect::<Vec<_>>() {
-            let (key, mut value) = entry.expect("an entry");
-            value[0] = 1;
-            self.fragments.insert(key, value, 0).expect("it is there");
-        }
-    }
-
-    /// Puts an endpoint.
-    pub fn endpoint(&mut self, endpoint: &Endpoint) {
-        self.tables.put_endpoint(endpoint).expect("room");
-    }
-
-    /// A service of the VIP.
-    pub fn service(&mut self, port: u16, protocol: u8, index: Index, wheel: &[u16]) {
-        let place = (VIP.into(), port, protocol);
-        self.service_at(place, Keeping::Flows, index, wheel);
-    }
-
-    /// A service of any VIP.
-    pub fn service_at(&mut self, place: Place, keeping: Keeping, index: Index, wheel: &[u16]) {
-        let number = self.services;
-        self.services += 1;
-        let at = Wheel {
-            chunk: number * WHEEL_STRIDE,
-            length: 0,
-        };
-        let keys = FlowKeys(self.identity.flow_keys);
-        let (vip, port, protocol) = place;
-        let (family, vip) = words(vip);
-        let service = Endpoint::service(
-            &keys,
-            family,
-            vip,
-            port.to_be(),
-            protocol,
-            keeping,
-            index,
-            number,
-            at,
-        );
-        self.endpoints.insert(place, service);
-        self.wheel_at(place, wheel);
-    }
-
-    /// A server that is backend `number`, whose service of the VIP has `vip_port`.
-    pub fn server(&mut self, server: Socket, protocol: u8, number: u16, vip_port: u16) {
-        let server = (server.0.into(), server.1);
-        self.server_at(server, number, (VIP.into(), vip_port, protocol));
-    }
-
-    /// A server that is backend `number` of the service at `place`.
-    pub fn server_at(&mut self, server: (IpAddr, u16), number: u16, place: Place) {
-        let seed = self.seed(place);
-        let (family, address) = words(server.0);
-        let port = server.1.to_be();
-        self.endpoint(&Endpoint::server(
-            family, address, port, place.2, number, seed,
-        ));
-    }
-
-    /// Another wheel for a service of the VIP.
-    pub fn wheel(&mut self, port: u16, protocol: u8, wheel: &[u16]) {
-        self.wheel_at((VIP.into(), port, protocol), wheel);
-    }
-
-    /// Another wheel for a service, in the same chunks.
-    pub fn wheel_at(&mut self, place: Place, wheel: &[u16]) {
-        let service = self.endpoints[&place];
-        let at = Wheel {
-            length: wheel.len() as u32,
-            ..service.wheel()
-        };
-        self.tables.put_wheel(at.chunk, wheel);
-        self.endpoint(&service.with_wheel(at));
-    }
-
-    /// The record of a service of the VIP.
-    pub fn record(&self, port: u16, protocol: u8) -> Endpoint {
-        self.endpoints[&(VIP.into(), port, protocol)]
-    }
-
-    /// The routes to clients, and the neighbours among them.
-    pub fn routes(
-        &mut self,
-        four: &[Route],
-        six: &[Route6],
-        neighbours: &[(IpAddr, lb_common::abi::Hop)],
-    ) {
-        self.tables.put_routes(four);
-        self.tables.put_routes6(six);
-        for &(address, hop) in neighbours {
-            self.tables.put_neighbour(address, Some(hop)).expect("room");
-            self.neighbours.push(address);
-        }
-    }
-
-    /// What a backend's outer headers say.
-    pub fn tunnel(&mut self, number: u16, tunnel: &Tunnel) {
-        self.tables.tunnels.store(u32::from(number), tunnel);
-    }
-
-    /// Puts a backend.
-    pub fn backend(&mut self, number: u16, backend: &Backend) {
-        self.numbers.insert(number);
-        self.tables.backends.store(u32::from(number), backend);
-    }
-
-    /// Every backend that there is.
-    pub fn numbers(&self) -> Vec<u16> {
-        self.numbers.iter().copied().collect()
-    }
-
-    /// Sets a backend's state.
-    pub fn state(&mut self, number: u16, state: BackendState) {
-        let mut backend = self.tables.backends.load(u32::from(number));
-        backend.state = state as u8;
-        self.backend(number, &backend);
     }
 
     /// One packet through the program, without a look at the counters.
@@ -425,28 +196,6 @@ impl Rig {
             .map(|(&(verdict, now), (_, before))| (verdict, now - before))
             .filter(|&(_, count)| count > 0)
             .collect()
-    }
-
-    /// The flow's entry, if the table has one. `port` is the VIP's.
-    pub fn entry(&self, client: Socket, port: u16, protocol: u8) -> Option<Entry> {
-        let (bucket, fingerprint) = self.place(client, port, protocol);
-        let words = self.flows.record(bucket);
-        let load = |slot: usize| Entry::from_bits(words[slot].load(Ordering::Relaxed));
-        flow::find(load, fingerprint).map(|(_, entry)| entry)
-    }
-
-    /// The seed of a service.
-    fn seed(&self, (vip, port, protocol): Place) -> Seed {
-        let (family, vip) = words(vip);
-        FlowKeys(self.identity.flow_keys).seed(family, vip, port.to_be(), protocol)
-    }
-
-    /// Where a flow of a service of the VIP lies: bucket and fingerprint.
-    pub fn place(&self, client: Socket, port: u16, protocol: u8) -> (u32, u64) {
-        let seed = self.seed((VIP.into(), port, protocol));
-        let ports = u32::from(client.1.to_be()) | u32::from(port.to_be()) << 16;
-        let hash = seed.hash(u64::from(u32::from_ne_bytes(client.0)), ports);
-        flow::place(hash, self.identity.flow_shift)
     }
 
     /// A backend's counters.

@@ -35,7 +35,7 @@ Every error is told with its line and a way out. A small configuration:
   port = 80
   protocol = \"tcp\"                # or \"udp\"
   scheduler = \"round-robin\"       # or \"weighted-round-robin\"
-  forward = \"dsr\"                 # or \"nat\"
+  forward = \"dsr\"                 # or \"tunnel\", \"nat\", \"full-nat\"
   health = { kind = \"http\", path = \"/healthz\", interval = \"500ms\" }
 
   [[service.backend]]
@@ -53,8 +53,9 @@ Examples:
   flowgate backend enable web web1              After it
   flowgate backend weight web web3 2            Twice the share of weight 1
 
-These changes hold until the configuration file says otherwise: they outlive a
-restart of the daemon, and `flowgate reload` keeps those that still fit.";
+These changes outlive a restart of the daemon, and `flowgate reload` keeps those
+that still fit. `flowgate unload` and a reboot forget them: what should stay belongs
+in the configuration file.";
 
 const RUN_HELP: &str = "\
 Examples:
@@ -114,7 +115,7 @@ pub enum Command {
     /// Check a configuration file; needs no daemon and no privileges
     #[command(after_help = CHECK_EXAMPLE)]
     Check {
-        /// The file
+        /// The configuration file
         file: PathBuf,
     },
     /// Show the daemon, its interfaces and the health of each service
@@ -134,7 +135,7 @@ pub enum Command {
     Reload,
     /// Stop forwarding: detach the program and remove everything pinned
     #[command(
-        after_help = "Stop the daemon first. Established connections through this node break."
+        after_help = "Stop the daemon first. Established connections through this node break, and runtime changes are forgotten."
     )]
     Unload(UnloadArgs),
 }
@@ -156,7 +157,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/flowgate")]
     pub pin_dir: PathBuf,
     /// Log what became of one packet in N; none when left out
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = sample)]
     pub sample: Option<NonZeroU32>,
     /// Where to serve the API: `--socket`, else in the run directory.
     #[arg(skip)]
@@ -198,15 +199,15 @@ pub enum BackendVerb {
         #[arg(value_parser = address)]
         address: IpAddr,
         /// Its port, in the modes nat and full-nat; the service's when left out
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = port)]
         port: Option<u32>,
         /// Its share of new connections beside the others', 1–256
-        #[arg(long, value_name = "N", default_value_t = 1)]
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = weight)]
         weight: u32,
     },
     /// Remove a backend at once; its connections break
     #[command(
-        after_help = "To let its connections end first, drain it and watch `flowgate stats`."
+        after_help = "To let its connections end first, drain it and wait until its packets in `flowgate stats` stop rising."
     )]
     Remove(BackendName),
     /// Let a backend take new connections
@@ -219,6 +220,7 @@ pub enum BackendVerb {
         #[command(flatten)]
         backend: BackendName,
         /// The share, 1–256
+        #[arg(value_parser = weight)]
         weight: u32,
     },
 }
@@ -240,4 +242,20 @@ fn name(text: &str) -> Result<String, String> {
 
 fn address(text: &str) -> Result<IpAddr, String> {
     rules::address(text).map_err(|refusal| refusal.one_line())
+}
+
+// The bounds of ports and weights are the daemon's to tell.
+fn port(text: &str) -> Result<u32, String> {
+    text.parse()
+        .map_err(|_| "write a number from 1 to 65535".to_owned())
+}
+
+fn weight(text: &str) -> Result<u32, String> {
+    text.parse()
+        .map_err(|_| "write a number from 1 to 256".to_owned())
+}
+
+fn sample(text: &str) -> Result<NonZeroU32, String> {
+    text.parse()
+        .map_err(|_| "write a number from 1 on, such as 1000".to_owned())
 }

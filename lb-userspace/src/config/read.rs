@@ -54,7 +54,14 @@ pub(super) fn config(report: &mut Report<'_>, root: &DeTable<'_>) -> Option<Conf
 }
 
 fn node(report: &mut Report<'_>, root: &Keys<'_>) -> Option<Node> {
-    let table = root.need(report, "node", "{ interfaces = [\"eth0\"] }", Value::table)?;
+    if !root.has("node") {
+        let refusal = Refusal::new(
+            "the file needs a section [node]",
+            "add a line [node] and below it a line such as interfaces = [\"eth0\"]",
+        );
+        report.add(root.place(), refusal);
+    }
+    let table = root.maybe(report, "node", Value::table)??;
     let known = ["interfaces", "max_flows"];
     let keys = Keys::new(report, table, root.span("node"), "[node]", &known);
     let interfaces = interfaces(report, &keys);

@@ -157,7 +157,7 @@ impl Roster {
     pub fn vip(&self, address: IpAddr) -> Result<(), Refusal> {
         self.not_pooled(
             address,
-            "use another address: what comes to the pool's are answers of backends",
+            "use another address: what comes to the pool's addresses are answers of backends",
         )
     }
 
@@ -243,7 +243,7 @@ impl Roster {
         }
         self.not_pooled(
             address,
-            "write the server's own address: packets to the pool's would come back to us",
+            "write the server's own address: packets to an address of the pool would come back to us",
         )
     }
 

@@ -16,6 +16,7 @@ use super::{
 #[derive(Clone, Copy)]
 pub(super) struct Value<'a> {
     key: &'a str,
+    is_item: bool,
     value: &'a DeValue<'a>,
 }
 
@@ -24,6 +25,7 @@ impl<'a> Value<'a> {
     pub(super) fn item(key: &'a str, item: &'a Spanned<DeValue<'a>>) -> Self {
         Self {
             key,
+            is_item: true,
             value: item.get_ref(),
         }
     }
@@ -33,7 +35,10 @@ impl<'a> Value<'a> {
         self.value.as_str().ok_or_else(|| {
             let help = match self.value {
                 DeValue::Integer(number) => {
-                    format!("put it in quotes: {} = \"{number}\"", self.key)
+                    format!(
+                        "put it in quotes: {}",
+                        self.written(&format!("\"{number}\""))
+                    )
                 }
                 _ => "put the text in quotes".to_owned(),
             };
@@ -96,7 +101,7 @@ impl<'a> Value<'a> {
     /// The value as a table.
     pub(super) fn table(self) -> Result<&'a DeTable<'a>, Refusal> {
         self.value.as_table().ok_or_else(|| {
-            let help = format!("write {} = {{ … }}", self.key);
+            let help = format!("write {}", self.written("{ … }"));
             self.mistyped("a table", help)
         })
     }
@@ -128,10 +133,19 @@ impl<'a> Value<'a> {
             found @ ("array" | "integer") => format!("an {found}"),
             found => format!("a {found}"),
         };
+        let item = if self.is_item { "an item of " } else { "" };
         Refusal::new(
-            format!("`{}` must be {wanted}, and this is {got}", self.key),
+            format!("{item}`{}` must be {wanted}, and this is {got}", self.key),
             help,
         )
+    }
+
+    /// How another value would stand in the file instead of this one.
+    fn written(self, other: &str) -> String {
+        match self.is_item {
+            true => other.to_owned(),
+            false => format!("{} = {other}", self.key),
+        }
     }
 }
 
@@ -231,6 +245,7 @@ impl<'a> Keys<'a> {
         };
         let value = Value {
             key,
+            is_item: false,
             value: spanned.get_ref(),
         };
         report.keep(&spanned.span(), rule(value)).map(Some)

@@ -71,6 +71,20 @@ pub struct Constants {
     pub has_buffers: bool,
 }
 
+impl Constants {
+    /// Those of no interface, for whoever wants the maps and the clock.
+    #[must_use]
+    pub const fn new(identity: Identity) -> Self {
+        Constants {
+            identity,
+            egress: 0,
+            mac: [0; 6],
+            sample: 0,
+            has_buffers: false,
+        }
+    }
+}
+
 /// A loaded object.
 pub struct Object {
     /// aya's handle. Dropping it lets go of maps and programs that aren't pinned.

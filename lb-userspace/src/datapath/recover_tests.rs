@@ -40,13 +40,7 @@ fn maps() -> Maps {
     };
     let made = new_identity(2_000, &Timeouts::default()).expect("random numbers");
     let identity = Identity { pool, ..made };
-    let constants = Constants {
-        identity,
-        egress: 0,
-        mac: [0; 6],
-        sample: 0,
-        has_buffers: false,
-    };
+    let constants = Constants::new(identity);
     let mut object = Object::load(OBJECT, &constants, None).expect("maps");
     let tables = Tables::open(&mut object).expect("tables");
     tables.identity.store(0, &identity);

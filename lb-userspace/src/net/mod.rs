@@ -41,9 +41,13 @@ mod addresses_tests;
 #[cfg(test)]
 mod groups_tests;
 #[cfg(test)]
+mod kernel_routes_tests;
+#[cfg(test)]
 mod namespace_tests;
 #[cfg(test)]
 mod namespace_v6_tests;
+#[cfg(test)]
+mod neighbour_tests;
 #[cfg(test)]
 mod resolve_tests;
 #[cfg(test)]

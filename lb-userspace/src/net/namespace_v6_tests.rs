@@ -1,12 +1,10 @@
 //! The watcher against real kernels' announcements of IPv6.
 
-use std::net::{IpAddr, Ipv6Addr};
-
-use rtnetlink::packet_route::neighbour::NeighbourState;
+use std::net::IpAddr;
 
 use super::{
     Family, NetState, NoHop, Watcher,
-    testbed::{Namespace, until},
+    testbed::{Namespace, two_hosts, until},
 };
 
 const PEER: &str = "2001:db8::11";
@@ -16,18 +14,6 @@ const PEER_LINK_LOCAL: &str = "fe80::ff:fe00:11";
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
-}
-
-/// Two hosts that can talk at once: no duplicate address detection.
-fn two_hosts() -> (Namespace, Namespace) {
-    let (here, there) = (Namespace::new(), Namespace::new());
-    there.sysctl("ipv6/conf/default/accept_dad", "0");
-    here.sysctl("ipv6/conf/default/accept_dad", "0");
-    here.wire(&there);
-    here.ip("link set eth0 up");
-    here.ip("address add 2001:db8::1/64 dev eth0 nodad");
-    there.ip("address add 2001:db8::11/64 dev eth0 nodad");
-    (here, there)
 }
 
 #[test]
@@ -103,36 +89,11 @@ fn a_link_local_router_is_found() {
 }
 
 #[test]
-fn a_wanted_neighbour_is_confirmed_again_and_again() {
-    let (here, _there) = two_hosts();
-    here.sysctl("ipv6/neigh/eth0/base_reachable_time_ms", "2000");
-    here.sysctl("ipv6/neigh/eth0/delay_first_probe_time", "1");
-    here.sysctl("ipv6/neigh/eth0/retrans_time_ms", "100");
-    here.run(async || {
-        let (watcher, mut states) = Watcher::start().await.expect("a watcher");
-        let eth0 = states.borrow().link_by_name("eth0").expect("eth0").ifindex;
-        watcher.want(vec![ip(PEER)]);
-        until(&mut states, |s| s.hop(ip(PEER)).ok()).await;
-        let mut last = NeighbourState::None;
-        let mut confirmed = 0;
-        until(&mut states, |s| {
-            assert!(s.hop(ip(PEER)).is_ok(), "usable all the time");
-            let state = s.neighbour(eth0, ip(PEER)).expect("known").state;
-            confirmed += u32::from(state == NeighbourState::Reachable && last != state);
-            last = state;
-            (confirmed == 2).then_some(())
-        })
-        .await;
-    });
-}
-
-#[test]
 fn the_narrowest_mtu_counts_and_its_change_is_seen() {
     let (here, _there) = two_hosts();
     let (wide, narrow) = ("2001:db8:aaaa::1", "2001:db8:bbbb::1");
     here.ip("route add 2001:db8:aaaa::/48 via 2001:db8::11");
     here.ip("route add 2001:db8:bbbb::/48 via 2001:db8::11 mtu 1280");
-    here.ip("address add 10.0.0.1/24 dev eth0");
     here.ip("neigh add 10.0.0.11 lladdr 02:00:00:00:00:11 dev eth0");
     here.ip("route add 192.0.2.0/24 via 10.0.0.11 mtu 1000");
     here.run(async || {
@@ -186,81 +147,5 @@ fn the_next_hop_that_is_alive_is_taken() {
         let refused =
             |s: &NetState| matches!(s.hop(ip(FAR)), Err(NoHop::NoRoute { .. })).then_some(());
         until(&mut states, refused).await;
-    });
-}
-
-/// Routes over two links that come, go, are replaced and appended, by a fixed
-/// pseudo-random sequence.
-fn route_changes() -> Vec<String> {
-    let mut seed = 1u32;
-    let mut below = move |limit: u32| {
-        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (seed >> 16) % limit
-    };
-    let verbs = ["add", "add", "replace", "del", "del"];
-    let change = |_| {
-        let verb = verbs[below(5) as usize];
-        let length = [20, 40, 64, 128][below(4) as usize];
-        let low = u128::from(below(3));
-        let network = Ipv6Addr::from_bits(0x2002_0000_u128 << 96 | low);
-        let prefix = super::Prefix::of(network.into(), length);
-        let (link, metric) = (below(2), below(2) * 2 + length as u32);
-        let gateway = below(3) + 2;
-        let way = match below(6) {
-            0 => format!("unreachable {prefix}"),
-            1 => format!("{prefix} dev eth{link}"),
-            2 => format!("{prefix} via fe80::{gateway} dev eth{link}"),
-            _ => format!("{prefix} via fd00:{link}::{gateway} dev eth{link}"),
-        };
-        format!("route {verb} {way} metric {metric}\n")
-    };
-    (0..300).map(change).collect()
-}
-
-#[test]
-fn routes_as_the_kernel_does() {
-    let namespace = Namespace::new();
-    for link in 0..2 {
-        namespace.ip(&format!(
-            "link add eth{link} type veth peer name peer{link}"
-        ));
-        namespace.ip(&format!("link set peer{link} up"));
-        namespace.ip(&format!("link set eth{link} up"));
-        namespace.ip(&format!(
-            "address add fd00:{link}::1/64 dev eth{link} nodad"
-        ));
-        namespace.ip(&format!(
-            "address add fd00:{link}::1:1/64 dev eth{link} nodad"
-        ));
-    }
-    namespace.run(async || {
-        let (_watcher, mut states) = Watcher::start().await.expect("a watcher");
-        for changes in route_changes().chunks(30) {
-            // Some can't be done: the route is there already, or isn't.
-            namespace.ip_batch(&changes.concat());
-            for destination in ["2002::", "2002::1", "2002::2", "2002::3", "2002:0:1::"] {
-                let kernel = namespace.ip_ask(&format!("route get {destination}"));
-                let words: Vec<_> = kernel.split_whitespace().collect();
-                let after = |key| {
-                    let place = words.iter().position(|word| *word == key)?;
-                    words.get(place + 1).map(|word| (*word).to_owned())
-                };
-                let refuses = kernel.starts_with("unreachable") || kernel.is_empty();
-                let expected = match refuses {
-                    true => (None, None, None),
-                    false => (after("dev"), after("via"), after("src")),
-                };
-                until(&mut states, |s| {
-                    let route = s.route(ip(destination));
-                    let ours = (
-                        route.and_then(|r| Some(s.link(r.ifindex)?.name.clone())),
-                        route.and_then(|r| Some(r.gateway?.to_string())),
-                        route.and_then(|r| Some(r.source?.to_string())),
-                    );
-                    (ours == expected).then_some(())
-                })
-                .await;
-            }
-        }
     });
 }

@@ -29,9 +29,9 @@ impl Namespace {
             "this test makes network namespaces: run it as root"
         );
         let made = std::thread::spawn(|| {
-            // SAFETY: a new network namespace changes nothing that other code
-            // of this process relies on: this thread owns no sockets, and no
-            // file descriptor table is unshared.
+            // SAFETY: this is unsafe for the sake of UnshareFlags::FILES, which would
+            // leave other threads' descriptors behind. Here no table of descriptors is
+            // unshared: only this thread's network namespace changes.
             unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("unshare");
             OwnedFd::from(File::open("/proc/thread-self/ns/net").expect("own namespace"))
         });
@@ -135,6 +135,23 @@ impl Namespace {
         ));
         there.ip("link set eth0 up");
     }
+}
+
+/// Two hosts, at 10.0.0.1 and .11 and 2001:db8::1 and ::11, that can talk at once: no
+/// duplicate address detection.
+pub fn two_hosts() -> (Namespace, Namespace) {
+    let hosts = [Namespace::new(), Namespace::new()];
+    for host in &hosts {
+        host.sysctl("ipv6/conf/default/accept_dad", "0");
+    }
+    let [here, there] = hosts;
+    here.wire(&there);
+    here.ip("link set eth0 up");
+    for (host, number) in [(&here, 1), (&there, 11)] {
+        host.ip(&format!("address add 10.0.0.{number}/24 dev eth0"));
+        host.ip(&format!("address add 2001:db8::{number}/64 dev eth0 nodad"));
+    }
+    (here, there)
 }
 
 /// Waits until `found` finds something in the picture.

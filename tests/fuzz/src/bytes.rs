@@ -64,3 +64,18 @@ pub fn put_address(bytes: &mut [u8], at: usize, address: IpAddr) {
     let octets = octets(address);
     bytes[at..at + octets.len()].copy_from_slice(&octets);
 }
+
+/// A frame: its tags are each a type and control information.
+#[must_use]
+pub fn framed(to: Mac, from: Mac, tags: &[(u16, u16)], ether_type: u16, body: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(22 + body.len());
+    frame.extend(to);
+    frame.extend(from);
+    for (kind, control) in tags {
+        frame.extend(kind.to_be_bytes());
+        frame.extend(control.to_be_bytes());
+    }
+    frame.extend(ether_type.to_be_bytes());
+    frame.extend(body);
+    frame
+}

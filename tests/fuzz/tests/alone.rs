@@ -15,46 +15,35 @@ use lb_common::verdict::Verdict;
 
 /// What the program might have made of a frame: the first outcome, or another one.
 fn played(model: &Model, frame: &[u8], dice: &mut fastrand::Rng, next_port: &mut u16) -> Outcome {
+    let outcomes = |got: &[u8]| {
+        let (verdict, way) = (Verdict::PassProtocol, Way::Pass);
+        let frame_out = Got {
+            verdict,
+            way,
+            frame: got,
+        };
+        model.outcomes(frame, &frame_out)
+    };
     let mut got = frame.to_vec();
     let mut outcome = None;
     // A source of the pool and bits that vary are the program's choice: the second look
     // takes them from what the first one gave.
     for _ in 0..2 {
-        let outcomes = model.outcomes(
-            frame,
-            &Got {
-                verdict: Verdict::PassProtocol,
-                way: Way::Pass,
-                frame: &got,
-            },
-        );
-        let which = dice.usize(0..outcomes.len());
-        let chosen = outcomes.into_iter().nth(which).expect("one");
+        let may = outcomes(&got);
+        let which = dice.usize(0..may.len());
+        let chosen = may.into_iter().nth(which).expect("one");
         if let Some(frame) = &chosen.frame {
             got.clone_from(frame);
             choose_port(&mut got, next_port);
         }
         outcome = Some(chosen);
     }
-    let outcomes = model.outcomes(
-        frame,
-        &Got {
-            verdict: Verdict::PassProtocol,
-            way: Way::Pass,
-            frame: &got,
-        },
-    );
     let wanted = outcome.expect("one");
-    let same = outcomes.iter().find(|o| {
-        o.verdict == wanted.verdict
-            && o.way == wanted.way
-            && o.frame.as_ref().map(|f| f.get(..6).map(<[u8]>::to_vec))
-                == wanted
-                    .frame
-                    .as_ref()
-                    .map(|f| f.get(..6).map(<[u8]>::to_vec))
-    });
-    same.or(outcomes.first()).expect("one").clone()
+    let destination = |o: &Outcome| o.frame.as_ref()?.get(..6).map(<[u8]>::to_vec);
+    let like = |o: &Outcome| (o.verdict, o.way, destination(o));
+    let may = outcomes(&got);
+    let same = may.iter().find(|o| like(o) == like(&wanted));
+    same.or(may.first()).expect("one").clone()
 }
 
 /// A source port of the pool, if the frame is one whose source the pool gave.
@@ -67,8 +56,7 @@ fn choose_port(frame: &mut [u8], next_port: &mut u16) {
         _ => parse::ipv6(frame, link.head),
     };
     let Ok(ip) = ip else { return };
-    let is_later = matches!(ip.piece, parse::Piece::Later(_));
-    if POOL.contains(&ip.source.to_string().as_str()) && ip.has_ports() && !is_later {
+    if POOL.contains(&ip.source.to_string().as_str()) && ip.has_ports() && !ip.is_later() {
         *next_port = 16_384 | next_port.wrapping_add(1) & 0x3fff;
         frame[ip.upper..ip.upper + 2].copy_from_slice(&next_port.to_be_bytes());
     }

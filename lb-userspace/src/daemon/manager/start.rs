@@ -54,13 +54,7 @@ impl Maps {
             Pins::check(found, &made)?;
         }
         let identity = found.unwrap_or(made);
-        let constants = Constants {
-            identity,
-            egress: 0,
-            mac: [0; 6],
-            sample: 0,
-            has_buffers: false,
-        };
+        let constants = Constants::new(identity);
         let mut clock = Object::load(object::OBJECT, &constants, Some(&pins.maps()))?;
         clock.tick()?;
         let mut tables = Tables::open(&mut clock)?;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    bytes::{Mac, octets, put_address, put_word},
+    bytes::{octets, put_address, put_word},
     site::TCP,
 };
 
@@ -126,19 +126,4 @@ pub fn segment(protocol: u8, ports: (u16, u16), flags: u8, payload: &[u8]) -> Ve
     }
     bytes.extend(payload);
     bytes
-}
-
-/// A frame.
-#[must_use]
-pub fn frame(to: Mac, from: Mac, tags: &[(u16, u16)], (body, kind): (Vec<u8>, u16)) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(64 + body.len());
-    frame.extend(to);
-    frame.extend(from);
-    for (kind, control) in tags {
-        frame.extend(kind.to_be_bytes());
-        frame.extend(control.to_be_bytes());
-    }
-    frame.extend(kind.to_be_bytes());
-    frame.extend(body);
-    frame
 }

@@ -3,9 +3,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::{Header, NEIGHBOUR, build::frame, dice::Dice, header, with_link};
+use super::{Header, NEIGHBOUR, dice::Dice, header, with_link};
 use crate::{
-    bytes::{octets, put_word},
+    bytes::{framed, octets, put_word},
     site::{OWN, Site},
 };
 
@@ -33,7 +33,7 @@ pub fn arp(site: &Site, dice: &mut Dice) -> Vec<u8> {
     body.extend([0; 6]);
     body.extend(octets(target));
     let to = if dice.one_in(4) { OWN } else { [0xff; 6] };
-    frame(to, NEIGHBOUR, &dice.tags(), (body, 0x0806))
+    framed(to, NEIGHBOUR, &dice.tags(), 0x0806, &body)
 }
 
 /// Neighbour solicitations, and the rest of neighbour discovery at times.
@@ -90,7 +90,8 @@ pub fn solicitation(site: &Site, dice: &mut Dice) -> Vec<u8> {
     } else {
         [0x33, 0x33, 0xff, group[13], group[14], group[15]]
     };
-    frame(mac, NEIGHBOUR, &dice.tags(), ip.with(&message))
+    let (body, ether_type) = ip.with(&message);
+    framed(mac, NEIGHBOUR, &dice.tags(), ether_type, &body)
 }
 
 /// Echo requests.

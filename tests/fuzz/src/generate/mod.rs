@@ -17,12 +17,12 @@ use fastrand::Rng;
 use lb_common::verdict::{Action, Verdict};
 
 use self::{
-    build::{Header, frame, segment},
+    build::{Header, segment},
     dice::Dice,
 };
 use crate::{
     audit::repair,
-    bytes::Mac,
+    bytes::{Mac, framed},
     model::{
         Got,
         parse::{self, Ip, Piece},
@@ -80,7 +80,7 @@ impl Generator {
         if let Piece::First(_) = ip.piece {
             remember(&mut self.firsts, came.to_vec());
         }
-        if is_forward && ip.has_ports() && !matches!(ip.piece, Piece::Later(_)) {
+        if is_forward && ip.has_ports() && !ip.is_later() {
             remember(
                 &mut self.sent,
                 Sent {
@@ -193,7 +193,7 @@ fn header(dice: &mut Dice, mut header: Header) -> Header {
 }
 
 /// In a frame to us.
-fn with_link(dice: &mut Dice, body: &(Vec<u8>, u16)) -> Vec<u8> {
+fn with_link(dice: &mut Dice, (body, ether_type): &(Vec<u8>, u16)) -> Vec<u8> {
     let tags = dice.tags();
     let to = match dice.0.u32(0..80) {
         0 => [0xff; 6],
@@ -201,5 +201,5 @@ fn with_link(dice: &mut Dice, body: &(Vec<u8>, u16)) -> Vec<u8> {
         2 => [2, 0, 0, 0, 0, 77],
         _ => OWN,
     };
-    frame(to, NEIGHBOUR, &tags, body.clone())
+    framed(to, NEIGHBOUR, &tags, *ether_type, body)
 }

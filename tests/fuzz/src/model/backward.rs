@@ -3,10 +3,8 @@
 use lb_common::verdict::Verdict;
 
 use super::{
-    Effect, Key, Model, Outcome, Seen, Stage, Way,
-    fragments::{self, Remembered},
+    Effect, Key, Model, Outcome, Seen, Stage, Way, fragments,
     frames::{self, translate},
-    parse::Piece,
 };
 use crate::site::{Backend, Mode};
 
@@ -151,7 +149,7 @@ impl Model {
         let source = Some((vip, Some(key.vip_port)));
         let destination =
             (backend.mode == Mode::FullNat).then_some((key.client, Some(key.client_port)));
-        let has_upper = !matches!(ip.piece, Piece::Later(_));
+        let has_upper = !ip.is_later();
         let mut body = frame[ip.at..].to_vec();
         let mut outcome = match self.site.route(key.client) {
             None => {
@@ -170,16 +168,8 @@ impl Model {
                 frames::sent(verdict, frames::way(hop), sent, &zeros)
             }
         };
-        if let Piece::First(id) = ip.piece {
-            outcome.effects.push(Effect::Fragment(
-                fragments::id(ip, id),
-                Remembered {
-                    backend: backend.number,
-                    key,
-                    back: true,
-                },
-            ));
-        }
+        let first = fragments::remember(ip, backend.number, key, true);
+        outcome.effects.extend(first);
         vec![outcome]
     }
 }

@@ -7,9 +7,9 @@ use lb_common::verdict::Verdict;
 use super::{
     Effect, Got, Key, Model, Outcome, Seen,
     flows::Choice,
-    fragments::{self, Remembered},
+    fragments,
     frames::{self, translate},
-    parse::{Ip, Piece, link},
+    parse::{Ip, link},
 };
 use crate::{
     bytes::{address4, address6, word},
@@ -84,16 +84,8 @@ impl Model {
             },
             _ => self.encapsulated(seen, backend, key, verdict),
         };
-        if let Piece::First(id) = ip.piece {
-            outcome.effects.push(Effect::Fragment(
-                fragments::id(ip, id),
-                Remembered {
-                    backend: backend.number,
-                    key,
-                    back: false,
-                },
-            ));
-        }
+        let first = fragments::remember(ip, backend.number, key, false);
+        outcome.effects.extend(first);
         vec![outcome]
     }
 
@@ -152,8 +144,7 @@ pub(super) fn translated(
     let mut body = frame[ip.at..].to_vec();
     let source = own.map(|(address, port)| (address, Some(port)));
     let destination = (backend.address, (backend.port != 0).then_some(backend.port));
-    let has_upper = !matches!(ip.piece, Piece::Later(_));
-    let zeros = translate(&mut body, ip, source, Some(destination), 1, has_upper);
+    let zeros = translate(&mut body, ip, source, Some(destination), 1, !ip.is_later());
     let sent = frames::to_hop(link, &backend.hop, link.ether_type, &body);
     frames::sent(verdict, frames::way(&backend.hop), sent, &zeros)
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use lb_common::verdict::Verdict;
 
 use super::{
-    Key, Model, Outcome, Seen,
+    Effect, Key, Model, Outcome, Seen,
     parse::{Ip, Piece},
 };
 use crate::site::Standing;
@@ -34,6 +34,15 @@ pub fn id(ip: &Ip, id: u32) -> Id {
         u16::from(ip.protocol)
     };
     (ip.source, ip.destination, id, protocol)
+}
+
+/// What a packet on its way leaves behind if it is the first fragment of one.
+pub fn remember(ip: &Ip, backend: u16, key: Key, back: bool) -> Option<Effect> {
+    let Piece::First(number) = ip.piece else {
+        return None;
+    };
+    let remembered = Remembered { backend, key, back };
+    Some(Effect::Fragment(id(ip, number), remembered))
 }
 
 impl Model {

@@ -7,7 +7,7 @@ use super::{
     parse::{Ip, Link},
 };
 use crate::{
-    bytes::{Mac, octets, put_address, put_word, word},
+    bytes::{Mac, framed, octets, put_address, put_word, word},
     site::{Hop, OWN, TCP, UDP},
     sum::{sum, update, update_udp},
 };
@@ -16,20 +16,6 @@ use crate::{
 pub const IPV4: u16 = 0x0800;
 /// IPv6's.
 pub const IPV6: u16 = 0x86dd;
-
-/// A frame with this link layer.
-fn framed(to: Mac, from: Mac, tags: &[(u16, u16)], ether_type: u16, body: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(22 + body.len());
-    frame.extend(to);
-    frame.extend(from);
-    for (kind, control) in tags {
-        frame.extend(kind.to_be_bytes());
-        frame.extend(control.to_be_bytes());
-    }
-    frame.extend(ether_type.to_be_bytes());
-    frame.extend(body);
-    frame
-}
 
 /// Back to whom it came from, tags as they came.
 #[must_use]

@@ -31,7 +31,7 @@ use crate::{
     site::{OWN, Site},
 };
 use fragments::Remembered;
-use parse::{Ip, Piece, Refused};
+use parse::{Ip, Refused};
 
 /// What the program made of a packet.
 #[derive(Debug, Clone, Copy)]
@@ -276,7 +276,7 @@ impl Model {
             ip,
             got,
         };
-        if let Piece::Later(_) = ip.piece {
+        if ip.is_later() {
             return self.later(seen);
         }
         if !ip.has_ports() {

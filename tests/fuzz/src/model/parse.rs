@@ -64,6 +64,16 @@ pub enum Piece {
     Later(u32),
 }
 
+impl Piece {
+    fn of(id: u32, is_later: bool, has_more: bool) -> Self {
+        match (is_later, has_more) {
+            (true, _) => Piece::Later(id),
+            (false, true) => Piece::First(id),
+            (false, false) => Piece::Whole,
+        }
+    }
+}
+
 /// An IP packet as far as anybody may look into it.
 #[derive(Debug, Clone)]
 pub struct Ip {
@@ -100,6 +110,12 @@ impl Ip {
     #[must_use]
     pub fn end(&self) -> usize {
         self.at + self.length
+    }
+
+    /// Whether it is a fragment other than the first: its upper layer can't be seen.
+    #[must_use]
+    pub fn is_later(&self) -> bool {
+        matches!(self.piece, Piece::Later(_))
     }
 
     /// Whether it is TCP.
@@ -175,13 +191,7 @@ pub fn ipv4(frame: &[u8], at: usize) -> Result<Ip, Refused> {
     }
     let protocol = frame[at + 9];
     let (id, place) = (u32::from(word(frame, at + 4)), word(frame, at + 6));
-    let piece = if place & 0x1fff != 0 {
-        Piece::Later(id)
-    } else if place & 0x2000 != 0 {
-        Piece::First(id)
-    } else {
-        Piece::Whole
-    };
+    let piece = Piece::of(id, place & 0x1fff != 0, place & 0x2000 != 0);
     let ip = Ip {
         at,
         length,
@@ -301,16 +311,13 @@ pub fn extensions(frame: &[u8], at: usize, end: usize) -> Result<Walk, Verdict> 
         }
         if next == FRAGMENT {
             let (place, id) = (word(frame, from + 2), long(frame, from + 4));
-            if place & 0xfff8 != 0 {
-                piece = Piece::Later(id);
+            piece = Piece::of(id, place & 0xfff8 != 0, place & 1 != 0);
+            if matches!(piece, Piece::Later(_)) {
                 return Ok(Walk {
                     piece,
                     protocol: frame[from],
                     upper: from + 8,
                 });
-            }
-            if place & 1 != 0 {
-                piece = Piece::First(id);
             }
         }
         seen.push(next);

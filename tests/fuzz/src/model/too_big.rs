@@ -7,7 +7,7 @@ use lb_common::verdict::Verdict;
 use super::{
     Effect, Model, Outcome, Seen, Way,
     frames::{self, back, ipv4_header, ipv6_header},
-    parse::{ICMP, ICMP6, Piece},
+    parse::{ICMP, ICMP6},
 };
 use crate::{
     bytes::put_word,
@@ -75,8 +75,8 @@ impl Model {
             frame, link, ip, ..
         } = *seen;
 
-        let silent = matches!(ip.piece, Piece::Later(_)) && !ip.is_v6()
-            || !(ip.has_ports() || matches!(ip.piece, Piece::Later(_)))
+        let silent = ip.is_later() && !ip.is_v6()
+            || !(ip.has_ports() || ip.is_later())
             || !is_one_host(ip.source);
         if silent {
             return vec![Outcome::drop(Verdict::DropTooBig)];

@@ -85,11 +85,8 @@ impl Rig {
         sched_setaffinity(None, &cpus).context("staying on one CPU")?;
         let identity = identity(site, seed);
         let constants = Constants {
-            identity,
-            egress: 0,
             mac: OWN,
-            sample: 0,
-            has_buffers: false,
+            ..Constants::new(identity)
         };
         let mut object = Object::load(object::OBJECT, &constants, None)?;
         object.program(object::PROGRAM)?;

@@ -1,0 +1,181 @@
+//! What becomes of an entry, a bucket and a flow's state.
+
+use std::cell::Cell;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const TIMEOUTS: Timeouts = Timeouts::new([2, 234, 3, 4]);
+
+fn state() -> impl Strategy<Value = State> {
+    prop::sample::select(State::ALL.to_vec())
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    prop_oneof![
+        1 => Just(Entry::EMPTY),
+        6 => (0u64..1 << FINGERPRINT_BITS, 1u16.., any::<u8>(), state())
+            .prop_map(|(f, b, a, s)| Entry::new(f, b, a, s)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn an_entry_gives_back_what_it_was_made_of(
+        fingerprint in 0u64..1 << FINGERPRINT_BITS, backend in 1u16.., age: u8, state in state(),
+    ) {
+        let entry = Entry::new(fingerprint, backend, age, state);
+        prop_assert!(entry.is(fingerprint) && !entry.is_empty());
+        prop_assert!(!entry.is(fingerprint ^ 1));
+        prop_assert_eq!((entry.backend(), entry.age(), entry.state()), (backend, age, state));
+        let later = entry.touched(age.wrapping_add(1), State::Closing);
+        prop_assert_eq!(
+            later,
+            Entry::new(fingerprint, backend, age.wrapping_add(1), State::Closing)
+        );
+        prop_assert_eq!(entry.touched(age, state), entry);
+    }
+
+    #[test]
+    fn bucket_and_fingerprint_are_disjoint_bits(hash: u64, bits in 1u32..=24) {
+        let (bucket, fingerprint) = place(hash, 64 - bits);
+        prop_assert!(bucket < 1 << bits);
+        // The other bits can all change without a trace in either.
+        let unused = !(u64::MAX << (64 - bits) | ((1 << FINGERPRINT_BITS) - 1));
+        prop_assert_eq!(place(hash ^ unused, 64 - bits), (bucket, fingerprint));
+        prop_assert_ne!(place(hash ^ 1 << (64 - bits), 64 - bits).0, bucket);
+        prop_assert_ne!(place(hash ^ 1, 64 - bits).1, fingerprint);
+    }
+
+    #[test]
+    fn an_established_flow_is_never_the_victim(bucket: [u64; 8], now: u8) {
+        if let Some((slot, old)) = victim(|i| Entry::from_bits(bucket[i]), |n| n, now, TIMEOUTS) {
+            prop_assert_eq!(old.bits(), bucket[slot]);
+            prop_assert!(
+                old.is_empty()
+                    || old.is_expired(now, TIMEOUTS)
+                    || matches!(old.state(), State::New | State::Closing)
+            );
+        } else {
+            for bits in bucket {
+                let entry = Entry::from_bits(bits);
+                prop_assert!(!entry.is_empty() && !entry.is_expired(now, TIMEOUTS));
+                prop_assert!(matches!(entry.state(), State::Established | State::Assured));
+            }
+        }
+    }
+
+    #[test]
+    fn the_victim_is_the_best_by_the_written_order(
+        bucket in prop::array::uniform8(entry()), now: u8,
+    ) {
+        // The order as a person would write it down.
+        let class = |e: Entry| match () {
+            () if e.is_empty() => 0,
+            () if e.is_expired(now, TIMEOUTS) => 1,
+            () if e.state() == State::New => 2,
+            () if e.state() == State::Closing => 3,
+            () => 4,
+        };
+        let idle = |e: Entry| match now.wrapping_sub(e.age()) {
+            _ if e.is_empty() => 0,
+            248..=255 => 0,
+            ticks => ticks,
+        };
+        let best = bucket.iter().map(|&e| (class(e), 255 - idle(e))).min().unwrap();
+        match victim(|i| bucket[i], |n| n, now, TIMEOUTS) {
+            Some((_, old)) => prop_assert_eq!((class(old), 255 - idle(old)), best),
+            None => prop_assert_eq!(best.0, 4),
+        }
+    }
+
+    /// New flows of every kind pour in; those that are established stay.
+    #[test]
+    fn a_flood_takes_no_established_place(
+        flood in prop::collection::vec((0u64..1 << FINGERPRINT_BITS, 0u8..3), 0..300),
+    ) {
+        let bucket: [Cell<Entry>; 8] = std::array::from_fn(|i| {
+            Cell::new(if i < 3 {
+                Entry::new(i as u64, 1, 0, State::Established)
+            } else {
+                Entry::EMPTY
+            })
+        });
+        let mut now = 0u8;
+        for (fingerprint, step) in flood {
+            // Time passes, but not so much that an established flow expires.
+            now = (now + step).min(200);
+            let fingerprint = fingerprint | 8;
+            if find(|i| bucket[i].get(), fingerprint).is_none() {
+                let (slot, _) = victim(|i| bucket[i].get(), |n| n, now, TIMEOUTS).unwrap();
+                bucket[slot].set(Entry::new(fingerprint, 2, now, State::New));
+            }
+        }
+        for i in 0..3 {
+            prop_assert!(find(|i| bucket[i].get(), i).is_some());
+        }
+    }
+}
+
+#[test]
+fn tcp_states_follow_the_client() {
+    use State::{Closing, Established, New};
+    let rows = [
+        (New, tcp::SYN, New),
+        (New, tcp::ACK, Established),
+        (New, tcp::ACK | tcp::RST, Closing),
+        (Established, tcp::SYN, Established),
+        (Established, tcp::ACK, Established),
+        (Established, tcp::FIN | tcp::ACK, Closing),
+        (Established, tcp::RST, Closing),
+        (Closing, tcp::ACK, Closing),
+    ];
+    for (before, flags, after) in rows {
+        assert_eq!(
+            after_client(before, true, flags),
+            after,
+            "{before:?} {flags:#x}"
+        );
+    }
+}
+
+#[test]
+fn the_server_alone_establishes_nothing() {
+    for flags in [tcp::SYN | tcp::ACK, tcp::ACK] {
+        assert_eq!(after_server(State::New, true, flags), State::New);
+    }
+    assert_eq!(
+        after_server(State::Established, true, tcp::FIN | tcp::ACK),
+        State::Closing
+    );
+    assert_eq!(after_server(State::New, false, tcp::FIN), State::New);
+}
+
+#[test]
+fn a_second_datagram_assures_a_udp_flow() {
+    assert_eq!(after_client(State::New, false, 0), State::Assured);
+}
+
+/// Another CPU's clock, or a sweep's, was read just before the tick.
+#[test]
+fn an_entry_of_the_next_tick_is_fresh() {
+    for state in State::ALL {
+        assert!(
+            !Entry::new(1, 1, 7, state).is_expired(6, TIMEOUTS),
+            "{state:?}"
+        );
+        assert!(
+            !Entry::new(1, 1, 0, state).is_expired(255, TIMEOUTS),
+            "{state:?}"
+        );
+    }
+}
+
+#[test]
+fn ages_wrap() {
+    let entry = Entry::new(1, 1, 250, State::Closing);
+    assert!(!entry.is_expired(253, TIMEOUTS));
+    assert!(entry.is_expired(254, TIMEOUTS));
+    assert!(entry.is_expired(3, TIMEOUTS));
+}

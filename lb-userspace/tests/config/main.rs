@@ -1,0 +1,7 @@
+//! What a configuration file means, and what is said of one that breaks a rule.
+
+mod any_text;
+mod meaning;
+mod refused;
+mod room;
+mod texts;
