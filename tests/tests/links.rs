@@ -16,7 +16,7 @@ use flowgate_tests::{
     bulk::{self, Direction},
     client, counters,
     netns::run,
-    site::{Description, Family, Network, Site, Way},
+    site::{Description, Family, Network, Site, Way, Wiring},
     wait::eventually,
 };
 use serde_json::Value;
@@ -40,7 +40,7 @@ fn all_steps(family: Family) -> Result<()> {
         way: Way::Nat,
         vip: family,
         servers: family,
-        trunk: false,
+        wiring: Wiring::Switches,
     };
     Site::test(description, |site| {
         if family == Family::V6 {

@@ -26,14 +26,14 @@ use flowgate_tests::{
     client, counters, dns, echo,
     netns::run,
     ping::ping,
-    site::{Description, Family, Site, Way},
+    site::{Description, Family, Site, Way, Wiring},
     wait::{eventually, slowness},
 };
 
 const SOON: Duration = Duration::from_secs(5);
 
 macro_rules! cases {
-    ($($(#[$ignored:meta])? $name:ident: $way:ident, $vip:ident, $servers:ident, $trunk:literal;)+) => {$(
+    ($($(#[$ignored:meta])? $name:ident: $way:ident, $vip:ident, $servers:ident, $wiring:ident;)+) => {$(
         #[test]
         $(#[$ignored])?
         fn $name() -> Result<()> {
@@ -41,32 +41,32 @@ macro_rules! cases {
                 way: Way::$way,
                 vip: Family::$vip,
                 servers: Family::$servers,
-                trunk: $trunk,
+                wiring: Wiring::$wiring,
             })
         }
     )+};
 }
 
 cases! {
-    // Name: mode, what clients speak, what servers are spoken to by, whether on a trunk.
-    dsr_ipv4: Dsr, V4, V4, false;
-    dsr_ipv6_only: Dsr, V6, V6, false;
-    nat_ipv4: Nat, V4, V4, false;
-    nat_ipv6_only: Nat, V6, V6, false;
-    full_nat_ipv4: FullNat, V4, V4, false;
-    full_nat_ipv6_only: FullNat, V6, V6, false;
-    ipip_ipv4: Ipip, V4, V4, false;
-    ipip_ipv6_only: Ipip, V6, V6, false;
-    ipip_mixed_ipv4_to_ipv6_servers: Ipip, V4, V6, false;
-    ipip_mixed_ipv6_to_ipv4_servers: Ipip, V6, V4, false;
-    gue_ipv4: Gue, V4, V4, false;
-    gue_ipv6_only: Gue, V6, V6, false;
+    // Name: mode, what clients speak, what servers are spoken to by, how all are connected.
+    dsr_ipv4: Dsr, V4, V4, Switches;
+    dsr_ipv6_only: Dsr, V6, V6, Switches;
+    nat_ipv4: Nat, V4, V4, Switches;
+    nat_ipv6_only: Nat, V6, V6, Switches;
+    full_nat_ipv4: FullNat, V4, V4, Switches;
+    full_nat_ipv6_only: FullNat, V6, V6, Switches;
+    ipip_ipv4: Ipip, V4, V4, Switches;
+    ipip_ipv6_only: Ipip, V6, V6, Switches;
+    ipip_mixed_ipv4_to_ipv6_servers: Ipip, V4, V6, Switches;
+    ipip_mixed_ipv6_to_ipv4_servers: Ipip, V6, V4, Switches;
+    gue_ipv4: Gue, V4, V4, Switches;
+    gue_ipv6_only: Gue, V6, V6, Switches;
     #[ignore = "needs VLAN devices (module 8021q), which `cargo xtask vm test` has"]
-    trunk_dsr_ipv4: Dsr, V4, V4, true;
+    trunk_dsr_ipv4: Dsr, V4, V4, Trunk;
     #[ignore = "needs VLAN devices (module 8021q), which `cargo xtask vm test` has"]
-    trunk_nat_ipv4: Nat, V4, V4, true;
+    trunk_nat_ipv4: Nat, V4, V4, Trunk;
     #[ignore = "needs VLAN devices (module 8021q), which `cargo xtask vm test` has"]
-    trunk_nat_ipv6_only: Nat, V6, V6, true;
+    trunk_nat_ipv6_only: Nat, V6, V6, Trunk;
 }
 
 type Step = fn(&mut Site) -> Result<()>;

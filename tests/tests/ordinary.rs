@@ -22,7 +22,7 @@ use flowgate_tests::{
     link::End,
     netns::{Namespace, run},
     ping::ping,
-    site::{Description, Family, Network, Site, Way},
+    site::{Description, Family, Network, Site, Way, Wiring},
     wait::eventually,
 };
 use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
@@ -57,7 +57,7 @@ fn an_ordinary_host() -> Result<()> {
         way: Way::Ipip,
         vip: Family::V4,
         servers: Family::V6,
-        trunk: false,
+        wiring: Wiring::Switches,
     };
     Site::test(both, |site| {
         let status = site.flowgate.json(&["status"])?;
