@@ -37,7 +37,7 @@ fn more(protocol: u8, from: SocketAddr, to: SocketAddr) -> Packet {
 }
 
 /// The packet as the server gets it: from whichever port of the pool it came out of.
-fn translated(six: bool, server: SocketAddr, number: u16, packet: &Packet, got: &[u8]) -> Vec<u8> {
+pub fn translated(six: bool, server: SocketAddr, number: u16, packet: &Packet, got: &[u8]) -> Vec<u8> {
     let port = ends(&got[14..]).0.port();
     let ports = POOL_FIRST..POOL_FIRST + 8 * POOL_BUCKETS;
     assert!(ports.contains(&port), "port {port} is none of the pool's");
