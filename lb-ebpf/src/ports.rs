@@ -134,6 +134,13 @@ impl<I: Ip> Flows<I> for Ports {
 /// that nobody needs counts more than all that would be taken from somebody.
 #[inline(always)]
 fn room(bucket: u32, now: Tick) -> u64 {
+    step_room(bucket, u32::from(now))
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn step_room(bucket: u32, now: u32) -> u64 {
+    let now = now as Tick;
     let Some(entries) = maps::port_bucket(bucket) else {
         return 0;
     };
