@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::flowgate::Flowgate;
@@ -80,6 +80,23 @@ pub fn of_verdicts(flowgate: &Flowgate) -> Result<BTreeMap<String, u64>> {
         .iter()
         .map(|(label, count)| Ok((label.clone(), count.as_u64().context("not a count")?)))
         .collect()
+}
+
+/// Checks that `work` makes the counter of each of these verdicts rise by so many at least.
+pub fn rise(
+    flowgate: &Flowgate,
+    labels: &[&str],
+    by: u64,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let before = of_verdicts(flowgate)?;
+    work()?;
+    let after = of_verdicts(flowgate)?;
+    for &label in labels {
+        let risen = after[label] - before[label];
+        ensure!(risen >= by, "{label} rose by {risen} only");
+    }
+    Ok(())
 }
 
 fn traffic(backend: &Value) -> Result<Traffic> {

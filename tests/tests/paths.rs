@@ -6,7 +6,7 @@
 
 use anyhow::{Context, Result, ensure};
 use flowgate_tests::{
-    bulk::{self, Direction},
+    bulk::Direction,
     client,
     counters::{self, Traffic},
     echo,
@@ -54,7 +54,10 @@ cases! {
 
 /// Long packets go through, both ways, by the program for frames of several buffers.
 fn jumbo_frames(site: &mut Site) -> Result<()> {
-    for name in site.description.interfaces() {
+    let status = site.flowgate.json(&["status"])?;
+    for (place, name) in site.description.interfaces().into_iter().enumerate() {
+        let mode = &status["interfaces"][place]["mode"];
+        ensure!(*mode == "native-multi-buffer", "{name}: attached: {mode}");
         let program = xdp::program(End::new(&site.lb, name))?;
         ensure!(program == "flowgate_frags", "{name} runs {program}");
     }
@@ -70,13 +73,13 @@ fn jumbo_frames(site: &mut Site) -> Result<()> {
     ensure!(average >= 8_900, "datagrams of {average} bytes were sent");
 
     let before = sum(site, "bulk")?;
-    transfer(site, Direction::Up)?;
+    site.transfer(Direction::Up, BYTES)?;
     let up = sum(site, "bulk")? - before;
     let average = up.bytes / up.packets.max(1);
     ensure!(average > 4_000, "{average} bytes a packet: {up:?}");
 
     let before = sum(site, "bulk")?;
-    transfer(site, Direction::Down)?;
+    site.transfer(Direction::Down, BYTES)?;
     // Past the load balancer, unless it translates.
     if site.description.way == Way::Nat {
         let down = sum(site, "bulk")? - before;
@@ -96,15 +99,17 @@ fn narrow_tunnel(site: &mut Site) -> Result<()> {
     const MTU: u32 = 1400;
     let report = client::requests(&site.client, site.at(80), 8)?;
     ensure!(report.failed() == 0, "{:?}", report.reasons());
-    transfer(site, Direction::Up).context("while every link is wide")?;
+    site.transfer(Direction::Up, BYTES)
+        .context("while every link is wide")?;
     let before = counters::of_verdicts(&site.flowgate)?["relay_too_big"];
     ensure!(before == 0, "{before} were told before anything was narrow");
 
     let far = site.far.as_ref().context("no router before the servers")?;
     far.ip(&format!("link set back mtu {MTU}"))?;
-    transfer(site, Direction::Up).context("behind a narrow link")?;
-    let told = counters::of_verdicts(&site.flowgate)?["relay_too_big"];
-    ensure!(told > 0, "the client wasn't told");
+    counters::rise(&site.flowgate, &["relay_too_big"], 1, || {
+        site.transfer(Direction::Up, BYTES)
+    })
+    .context("behind a narrow link")?;
 
     // And what: the link's MTU, less the outer headers.
     let headers = match site.description.servers {
@@ -121,10 +126,6 @@ fn narrow_tunnel(site: &mut Site) -> Result<()> {
     let expected = format!(" mtu {} ", MTU - headers - udp);
     ensure!(known.contains(&expected), "the client knows {known}");
     Ok(())
-}
-
-fn transfer(site: &Site, direction: Direction) -> Result<()> {
-    bulk::transfer(&site.client, site.vip(), direction, BYTES, site.scratch())
 }
 
 /// What was counted for a service's backends together.

@@ -58,6 +58,7 @@ pub use self::{
 };
 use crate::{
     bpffs::PinDir,
+    bulk::{self, Direction},
     flowgate::{self, Flowgate},
     interrupt,
     link::{End, cable, switch},
@@ -163,6 +164,11 @@ impl Site {
     /// A port of the VIP.
     pub fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.vip(), port)
+    }
+
+    /// Transfers so many bytes between the client and a server.
+    pub fn transfer(&self, direction: Direction, bytes: u64) -> Result<()> {
+        bulk::transfer(&self.client, self.vip(), direction, bytes, self.scratch())
     }
 
     /// A directory for logs and the like, removed with the site.
