@@ -16,7 +16,7 @@ use lb_common::{
 };
 
 use crate::{
-    full_nat,
+    coverage, full_nat,
     modes::{NARROW, VERSIONS, backend, client, far_client, server, vip},
     packet::{Packet, Tags, arriving, echo_reply, framed, too_big},
     rig::{Lent, Rig, XDP_TX},
@@ -149,6 +149,24 @@ fn of_several_buffers() {
             &mut |_, packet| frags.run(packet),
             &rows.into_iter().flatten().collect::<Vec<_>>(),
         );
+    }
+}
+
+/// The same becomes of frames that lie in one buffer as by the other program.
+#[test]
+fn of_one_buffer() {
+    let mut rig = site::rig();
+    let mut frags = Frags::on(&mut rig);
+    let load = |rig: &Rig, number| rig.tables.backends.load(u32::from(number));
+    let numbers = rig.numbers();
+    let backends: Vec<Backend> = numbers.iter().map(|&number| load(&rig, number)).collect();
+    for rows in coverage::tables() {
+        check_through(&mut rig, &mut |_, packet| frags.run(packet), &rows);
+        // For the next table's rows.
+        rig.forget();
+        for (&number, backend) in numbers.iter().zip(&backends) {
+            rig.backend(number, backend);
+        }
     }
 }
 
