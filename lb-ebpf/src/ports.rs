@@ -3,7 +3,7 @@
 
 use lb_common::{
     abi::{self, Family, Owner, Pool},
-    flow::{self, Entry, FINGERPRINT_BITS, State, Tick},
+    flow::{self, BUCKET_SLOTS, Entry, FINGERPRINT_BITS, State, Tick},
     hash::{self, Seed},
 };
 
@@ -86,20 +86,19 @@ impl<I: Ip> Flows<I> for Ports {
 
     #[inline(always)]
     fn claim(key: &Key, now: Tick) -> Option<Slot> {
-        for bucket in key.buckets {
-            let Some(entries) = maps::port_bucket(bucket) else {
-                continue;
-            };
-            let loaded = |slot| load(entries.cast(), slot);
-            if let Some((slot, entry)) = flow::victim(loaded, node::any, now, node::timeouts()) {
-                return Some(Slot {
-                    at: PortSlot::of(entries, slot).entry,
-                    entry,
-                    number: bucket * 8 + slot as u32,
-                });
-            }
-        }
-        None
+        // In the bucket with more room, so that neither is full before nearly all are. As
+        // one number, of which the verifier follows one on.
+        let [first, second] = key.buckets;
+        let is_second = room(second, now) > room(first, now);
+        let bucket = node::any(u64::from(if is_second { second } else { first })) as u32;
+        let entries = maps::port_bucket(bucket)?;
+        let loaded = |slot| load(entries.cast(), slot);
+        let (slot, entry) = flow::victim(loaded, node::any, now, node::timeouts())?;
+        Some(Slot {
+            at: PortSlot::of(entries, slot).entry,
+            entry,
+            number: bucket * 8 + slot as u32,
+        })
     }
 
     #[inline(always)]
@@ -129,6 +128,36 @@ impl<I: Ip> Flows<I> for Ports {
     fn change(slot: Slot, to: Entry) {
         change(slot, to);
     }
+}
+
+/// How much room for new flows a bucket has; 0 when [`flow::victim`] finds none. A slot
+/// that nobody needs counts more than all that would be taken from somebody.
+#[inline(always)]
+fn room(bucket: u32, now: Tick) -> u64 {
+    step_room(bucket, u32::from(now))
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn step_room(bucket: u32, now: u32) -> u64 {
+    let now = now as Tick;
+    let Some(entries) = maps::port_bucket(bucket) else {
+        return 0;
+    };
+    let timeouts = node::timeouts();
+    let mut room = 0;
+    for slot in 0..BUCKET_SLOTS {
+        let entry = load(entries.cast(), slot);
+        let is_claimed = !entry.is_empty() && entry.backend() == 0;
+        let worth = match entry.state() {
+            _ if is_claimed => 0,
+            _ if entry.is_empty() || entry.is_expired(now, timeouts) => 1 + BUCKET_SLOTS as u64,
+            State::New | State::Closing => 1,
+            State::Established | State::Assured => 0,
+        };
+        room += node::any(worth);
+    }
+    room
 }
 
 /// The flow's slot in one of its buckets.

@@ -4,10 +4,15 @@ use std::fmt::Write as _;
 
 use etherparse::PacketHeaders;
 
+/// From this byte on only lines that differ are shown, and so many lines at most.
+const HEADERS: usize = 256;
+const MOST: usize = 32;
+
 /// Both packets as hex, differing bytes marked, and what they decode to.
 pub fn of(expected: &[u8], got: &[u8]) -> String {
     let mut text = format!("  expected {} bytes, got {}\n", expected.len(), got.len());
     let length = expected.len().max(got.len());
+    let mut shown = 0;
     for start in (0..length).step_by(16) {
         let line = |bytes: &[u8]| -> String {
             (start..start + 16)
@@ -27,6 +32,14 @@ pub fn of(expected: &[u8], got: &[u8]) -> String {
                 }
             })
             .collect();
+        if start >= HEADERS && !marks.contains('^') {
+            continue;
+        }
+        shown += 1;
+        if shown > MOST {
+            let _ = writeln!(text, "  …");
+            break;
+        }
         let _ = writeln!(text, "  {start:04x} expected {}", line(expected));
         if marks.contains('^') {
             let _ = writeln!(text, "  {start:04x} got      {}", line(got));

@@ -26,6 +26,7 @@ mod full_nat;
 mod headroom;
 mod icmp_errors;
 mod ipv6;
+mod jumbo;
 mod nat_forward;
 mod nat_return;
 mod pass;

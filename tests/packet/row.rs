@@ -156,9 +156,9 @@ impl Row {
     }
 
     /// Runs it; what came out otherwise than it should, as text.
-    fn run(&self, rig: &mut Rig) -> Result<Verdict, String> {
+    fn run(&self, rig: &mut Rig, program: &mut Program<'_>) -> Result<Verdict, String> {
         for packet in &self.before {
-            rig.run(packet);
+            program(rig, packet);
         }
         (self.prepare)(rig);
         rig.risen();
@@ -168,7 +168,7 @@ impl Row {
             numbers.iter().map(|&number| rig.counters(number)).collect()
         };
         let before = counters(rig);
-        let (action, output) = rig.run(&self.packet);
+        let (action, output) = program(rig, &self.packet);
         let risen = rig.risen();
         let mut text = String::new();
         if risen != [(self.verdict, 1)] {
@@ -219,7 +219,15 @@ pub fn check(rows: &[Row]) -> BTreeSet<Verdict> {
 
 /// Runs a table; the verdicts that were seen.
 pub fn check_on(rig: &mut Rig, rows: &[Row]) -> BTreeSet<Verdict> {
-    let results = rows.iter().map(|row| row.run(rig));
+    check_through(rig, &mut Rig::run, rows)
+}
+
+/// What packets go through, on a rig's maps: action and packet.
+pub type Program<'a> = dyn FnMut(&mut Rig, &[u8]) -> (u32, Vec<u8>) + 'a;
+
+/// Runs a table through another program on the rig's maps; the verdicts that were seen.
+pub fn check_through(rig: &mut Rig, program: &mut Program<'_>, rows: &[Row]) -> BTreeSet<Verdict> {
+    let results = rows.iter().map(|row| row.run(rig, program));
     let (good, bad): (Vec<_>, Vec<_>) = results.partition(Result::is_ok);
     let bad: Vec<String> = bad.into_iter().filter_map(Result::err).collect();
     assert!(

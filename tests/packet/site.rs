@@ -130,6 +130,12 @@ pub fn monotonic_ns() -> u64 {
 /// A program with the whole site.
 pub fn rig() -> Lent {
     let mut rig = lend();
+    fill(&mut rig);
+    rig
+}
+
+/// Puts the site into the maps.
+pub fn fill(rig: &mut Rig) {
     rig.endpoint(&Endpoint::vip(Family::V4, ipv4(VIP), NO_DEADLINE, None));
     rig.endpoint(&Endpoint::vip(
         Family::V4,
@@ -144,12 +150,11 @@ pub fn rig() -> Lent {
         monotonic_ns() + hour,
         None,
     ));
-    direct(&mut rig);
-    translated(&mut rig);
-    broken(&mut rig);
-    modes::fill(&mut rig);
-    routes(&mut rig);
-    rig
+    direct(rig);
+    translated(rig);
+    broken(rig);
+    modes::fill(rig);
+    routes(rig);
 }
 
 fn direct(rig: &mut Rig) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::flowgate::Flowgate;
@@ -18,6 +18,8 @@ pub struct Traffic {
     pub bytes: u64,
     /// Packets to clients (`nat` only).
     pub packets_out: u64,
+    /// Bytes of those.
+    pub bytes_out: u64,
 }
 
 impl std::ops::Sub for Traffic {
@@ -29,7 +31,20 @@ impl std::ops::Sub for Traffic {
             packets: self.packets - before.packets,
             bytes: self.bytes - before.bytes,
             packets_out: self.packets_out - before.packets_out,
+            bytes_out: self.bytes_out - before.bytes_out,
         }
+    }
+}
+
+impl std::iter::Sum for Traffic {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            connections: sum.connections + one.connections,
+            packets: sum.packets + one.packets,
+            bytes: sum.bytes + one.bytes,
+            packets_out: sum.packets_out + one.packets_out,
+            bytes_out: sum.bytes_out + one.bytes_out,
+        })
     }
 }
 
@@ -67,6 +82,23 @@ pub fn of_verdicts(flowgate: &Flowgate) -> Result<BTreeMap<String, u64>> {
         .collect()
 }
 
+/// Checks that `work` makes the counter of each of these verdicts rise by so many at least.
+pub fn rise(
+    flowgate: &Flowgate,
+    labels: &[&str],
+    by: u64,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let before = of_verdicts(flowgate)?;
+    work()?;
+    let after = of_verdicts(flowgate)?;
+    for &label in labels {
+        let risen = after[label] - before[label];
+        ensure!(risen >= by, "{label} rose by {risen} only");
+    }
+    Ok(())
+}
+
 fn traffic(backend: &Value) -> Result<Traffic> {
     let number = |key: &str| {
         let value = backend["counters"][key].as_u64();
@@ -77,5 +109,6 @@ fn traffic(backend: &Value) -> Result<Traffic> {
         packets: number("packets")?,
         bytes: number("bytes")?,
         packets_out: number("packets_out")?,
+        bytes_out: number("bytes_out")?,
     })
 }

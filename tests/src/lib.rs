@@ -28,5 +28,6 @@ pub mod process;
 pub mod require;
 pub mod site;
 pub mod stage;
+pub mod stream;
 pub mod wait;
 pub mod xdp;

@@ -10,9 +10,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use aya::programs::loaded_programs;
 use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
+use serde_json::Value;
 
-use crate::link::End;
+use crate::{link::End, netns::run};
 
 /// `BPF_PROG_LOAD` and `BPF_LINK_CREATE` of `enum bpf_cmd`.
 const PROG_LOAD: c_long = 5;
@@ -23,6 +25,9 @@ const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
 /// `XDP_FLAGS_DRV_MODE`: in the driver, or not at all.
 const FLAG_DRIVER: u32 = 1 << 2;
+/// `BPF_F_XDP_HAS_FRAGS`: frames may lie in several buffers, as they do where the MTU is
+/// large.
+const HAS_FRAGS: u32 = 1 << 5;
 /// The program that lets every frame pass: `r0 = XDP_PASS; exit`.
 pub const PASS: [u64; 2] = [instruction(0xb7, 0, 0, 0, 2), instruction(0x95, 0, 0, 0, 0)];
 
@@ -43,6 +48,11 @@ struct ProgLoad {
     insn_cnt: u32,
     insns: u64,
     license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
 }
 
 /// The start of `union bpf_attr` as `BPF_LINK_CREATE` reads it.
@@ -61,16 +71,22 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Puts a program on an interface, in the driver.
+    /// Puts a program on an interface, in the driver. It may be given frames in several
+    /// buffers, of which it sees the first.
     pub fn new(end: End<'_>, program: &[u64]) -> Result<Self> {
         let program = ProgLoad {
             prog_type: PROG_TYPE_XDP,
             insn_cnt: u32::try_from(program.len())?,
             insns: program.as_ptr() as u64,
             license: c"GPL".as_ptr() as u64,
+            log_level: 0,
+            log_size: 0,
+            log_buf: 0,
+            kern_version: 0,
+            prog_flags: HAS_FRAGS,
         };
         // SAFETY: `ProgLoad` is the prefix of bpf_attr that BPF_PROG_LOAD reads,
-        // and both of its pointers are to what outlives the call.
+        // and each of its pointers is to what outlives the call, or to nothing.
         let program = unsafe { bpf(PROG_LOAD, &program) }.context("cannot load a program")?;
         // Interface numbers are per namespace, and the link is made in ours.
         end.host.run(|| {
@@ -88,6 +104,22 @@ impl Attached {
             Ok(Self { _link: link })
         })
     }
+}
+
+/// The name of the program on an interface.
+pub fn program(end: End<'_>) -> Result<String> {
+    let mut ip = end.host.command("ip")?;
+    let text = run(ip.args(["-details", "-json", "link", "show", "dev", end.device]))?;
+    let links: Value = serde_json::from_str(&text)?;
+    let id = links[0]["xdp"]["prog"]["id"].as_u64();
+    let id = id.with_context(|| format!("no program on {}: {links}", end.device))?;
+    // Others' programs come and go meanwhile.
+    let program = loaded_programs()
+        .flatten()
+        .find(|program| u64::from(program.id()) == id);
+    let program = program.with_context(|| format!("program {id} has gone"))?;
+    let name = program.name_as_str().context("a name that isn't UTF-8")?;
+    Ok(name.to_owned())
 }
 
 /// bpf(2), for the commands that return a file descriptor.

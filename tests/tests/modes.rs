@@ -22,18 +22,20 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use flowgate_tests::{
-    bulk::{self, Direction},
+    bulk::Direction,
     client, counters, dns, echo,
     netns::run,
     ping::ping,
-    site::{Description, Family, Site, Way},
+    site::{Description, Family, Site, Way, Wiring},
     wait::{eventually, slowness},
 };
 
 const SOON: Duration = Duration::from_secs(5);
+/// What a bulk transfer transfers.
+const BYTES: u64 = 2 << 20;
 
 macro_rules! cases {
-    ($($(#[$ignored:meta])? $name:ident: $way:ident, $vip:ident, $servers:ident, $trunk:literal;)+) => {$(
+    ($($(#[$ignored:meta])? $name:ident: $way:ident, $vip:ident, $servers:ident, $wiring:ident;)+) => {$(
         #[test]
         $(#[$ignored])?
         fn $name() -> Result<()> {
@@ -41,32 +43,32 @@ macro_rules! cases {
                 way: Way::$way,
                 vip: Family::$vip,
                 servers: Family::$servers,
-                trunk: $trunk,
+                wiring: Wiring::$wiring,
             })
         }
     )+};
 }
 
 cases! {
-    // Name: mode, what clients speak, what servers are spoken to by, whether on a trunk.
-    dsr_ipv4: Dsr, V4, V4, false;
-    dsr_ipv6_only: Dsr, V6, V6, false;
-    nat_ipv4: Nat, V4, V4, false;
-    nat_ipv6_only: Nat, V6, V6, false;
-    full_nat_ipv4: FullNat, V4, V4, false;
-    full_nat_ipv6_only: FullNat, V6, V6, false;
-    ipip_ipv4: Ipip, V4, V4, false;
-    ipip_ipv6_only: Ipip, V6, V6, false;
-    ipip_mixed_ipv4_to_ipv6_servers: Ipip, V4, V6, false;
-    ipip_mixed_ipv6_to_ipv4_servers: Ipip, V6, V4, false;
-    gue_ipv4: Gue, V4, V4, false;
-    gue_ipv6_only: Gue, V6, V6, false;
+    // Name: mode, what clients speak, what servers are spoken to by, how all are connected.
+    dsr_ipv4: Dsr, V4, V4, Switches;
+    dsr_ipv6_only: Dsr, V6, V6, Switches;
+    nat_ipv4: Nat, V4, V4, Switches;
+    nat_ipv6_only: Nat, V6, V6, Switches;
+    full_nat_ipv4: FullNat, V4, V4, Switches;
+    full_nat_ipv6_only: FullNat, V6, V6, Switches;
+    ipip_ipv4: Ipip, V4, V4, Switches;
+    ipip_ipv6_only: Ipip, V6, V6, Switches;
+    ipip_mixed_ipv4_to_ipv6_servers: Ipip, V4, V6, Switches;
+    ipip_mixed_ipv6_to_ipv4_servers: Ipip, V6, V4, Switches;
+    gue_ipv4: Gue, V4, V4, Switches;
+    gue_ipv6_only: Gue, V6, V6, Switches;
     #[ignore = "needs VLAN devices (module 8021q), which `cargo xtask vm test` has"]
-    trunk_dsr_ipv4: Dsr, V4, V4, true;
+    trunk_dsr_ipv4: Dsr, V4, V4, Trunk;
     #[ignore = "needs VLAN devices (module 8021q), which `cargo xtask vm test` has"]
-    trunk_nat_ipv4: Nat, V4, V4, true;
+    trunk_nat_ipv4: Nat, V4, V4, Trunk;
     #[ignore = "needs VLAN devices (module 8021q), which `cargo xtask vm test` has"]
-    trunk_nat_ipv6_only: Nat, V6, V6, true;
+    trunk_nat_ipv6_only: Nat, V6, V6, Trunk;
 }
 
 type Step = fn(&mut Site) -> Result<()>;
@@ -138,8 +140,8 @@ fn names(site: &mut Site) -> Result<()> {
 }
 
 fn bulk_both_ways(site: &mut Site) -> Result<()> {
-    transfer(site, Direction::Up)?;
-    transfer(site, Direction::Down)
+    site.transfer(Direction::Up, BYTES)?;
+    site.transfer(Direction::Down, BYTES)
 }
 
 fn fragments(site: &mut Site) -> Result<()> {
@@ -148,7 +150,7 @@ fn fragments(site: &mut Site) -> Result<()> {
         labels.push("return_fragment");
     }
     // Three fragments, of which two are later ones.
-    rises(site, &labels, 4, |site| {
+    counters::rise(&site.flowgate, &labels, 4, || {
         (0..2).try_for_each(|_| echo::ask(&site.client, site.at(7), 4000))
     })
 }
@@ -172,36 +174,14 @@ fn narrow_to_servers(site: &mut Site) -> Result<()> {
         let narrow = widths.all(|width| width.is_some_and(|width| width <= MTU.into()));
         Ok(narrow.then_some(()))
     })?;
-    rises(site, &["answer_too_big"], 1, |site| {
-        transfer(site, Direction::Up)
+    counters::rise(&site.flowgate, &["answer_too_big"], 1, || {
+        site.transfer(Direction::Up, BYTES)
     })
 }
 
 fn narrow_to_clients(site: &mut Site) -> Result<()> {
     site.router.ip("link set clients mtu 1300")?;
-    rises(site, &["forward_error"], 1, |site| {
-        transfer(site, Direction::Down)
+    counters::rise(&site.flowgate, &["forward_error"], 1, || {
+        site.transfer(Direction::Down, BYTES)
     })
-}
-
-fn transfer(site: &Site, direction: Direction) -> Result<()> {
-    const BYTES: u64 = 2 << 20;
-    bulk::transfer(&site.client, site.vip(), direction, BYTES, site.scratch())
-}
-
-/// Checks that `work` makes each of these verdicts' counters rise by so many at least.
-fn rises(
-    site: &Site,
-    labels: &[&str],
-    by: u64,
-    work: impl FnOnce(&Site) -> Result<()>,
-) -> Result<()> {
-    let before = counters::of_verdicts(&site.flowgate)?;
-    work(site)?;
-    let after = counters::of_verdicts(&site.flowgate)?;
-    for &label in labels {
-        let risen = after[label] - before[label];
-        ensure!(risen >= by, "{label} rose by {risen} only");
-    }
-    Ok(())
 }

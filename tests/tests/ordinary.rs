@@ -10,8 +10,8 @@
 //! the packets went past the program.
 
 use std::{
-    io::{ErrorKind, Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     time::Duration,
 };
 
@@ -22,7 +22,8 @@ use flowgate_tests::{
     link::End,
     netns::{Namespace, run},
     ping::ping,
-    site::{Description, Family, Network, Site, Way},
+    site::{Description, Family, Network, Site, Way, Wiring},
+    stream,
     wait::eventually,
 };
 use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
@@ -57,7 +58,7 @@ fn an_ordinary_host() -> Result<()> {
         way: Way::Ipip,
         vip: Family::V4,
         servers: Family::V6,
-        trunk: false,
+        wiring: Wiring::Switches,
     };
     Site::test(both, |site| {
         let status = site.flowgate.json(&["status"])?;
@@ -87,39 +88,14 @@ fn node(family: Family) -> IpAddr {
 fn ssh(site: &Site) -> Result<()> {
     FAMILIES
         .into_iter()
-        .try_for_each(|family| echoes(&site.lb, &site.client, (node(family), 22).into()))
+        .try_for_each(|family| stream::echoes(&site.lb, &site.client, (node(family), 22).into()))
 }
 
 fn outgoing(site: &Site) -> Result<()> {
     FAMILIES.into_iter().try_for_each(|family| {
         let client = family.host(Network::Clients, 10);
-        echoes(&site.client, &site.lb, (client, 443).into())
+        stream::echoes(&site.client, &site.lb, (client, 443).into())
     })
-}
-
-/// Sends some hundred kilobytes to a server on `host` and back.
-fn echoes(host: &Namespace, from: &Namespace, peer: SocketAddr) -> Result<()> {
-    let listener = host.run(|| TcpListener::bind(peer))?;
-    let echo = std::thread::spawn(move || -> Result<()> {
-        let (mut stream, _) = listener.accept()?;
-        stream.set_read_timeout(Some(SOON))?;
-        let mut received = Vec::new();
-        stream.read_to_end(&mut received)?;
-        stream.write_all(&received)?;
-        Ok(())
-    });
-    let sent: Vec<u8> = (0..300_000u32).map(|at| (at % 251) as u8).collect();
-    let mut stream = from
-        .run(|| TcpStream::connect_timeout(&peer, SOON))
-        .with_context(|| format!("cannot connect to {peer}"))?;
-    stream.set_read_timeout(Some(SOON))?;
-    stream.write_all(&sent)?;
-    stream.shutdown(Shutdown::Write)?;
-    let mut received = Vec::new();
-    stream.read_to_end(&mut received)?;
-    echo.join().expect("the echo server doesn't panic")?;
-    ensure!(received == sent, "{} bytes came back", received.len());
-    Ok(())
 }
 
 fn pings(site: &Site) -> Result<()> {

@@ -1,8 +1,8 @@
 //! What passes through the load balancer, what it answers, and what it lets be.
 
 use std::{
-    io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    io::ErrorKind,
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -10,13 +10,16 @@ use anyhow::{Context, Result};
 use flowgate_tests::{
     client, counters,
     lab::{LB, Mode, VIP},
-    netns::{Namespace, run},
+    netns::run,
     ping::ping,
     stage::Stage,
+    stream,
     wait::eventually,
 };
 
 const SOON: Duration = Duration::from_secs(5);
+/// A port that the servers don't listen on.
+const SSH: u16 = 22;
 
 #[test]
 fn requests_are_answered_by_both_servers() -> Result<()> {
@@ -50,7 +53,7 @@ fn traffic_to_the_load_balancers_own_address_passes_untouched() -> Result<()> {
     Stage::test_each_mode(|stage| {
         ping(&stage.lab.client, LB, 1400)?;
         ping(&stage.lab.lb, stage.lab.webs[0].address, 1400)?;
-        echoes(&stage.lab.lb, &stage.lab.client, LB)
+        stream::echoes(&stage.lab.lb, &stage.lab.client, (LB, SSH).into())
     })
 }
 
@@ -59,7 +62,7 @@ fn traffic_between_others_on_the_network_passes_untouched() -> Result<()> {
     Stage::test(Mode::Dsr, |stage| {
         let web = &stage.lab.webs[0];
         ping(&stage.lab.client, web.address, 1400)?;
-        echoes(&web.host, &stage.lab.client, web.address)
+        stream::echoes(&web.host, &stage.lab.client, (web.address, SSH).into())
     })
 }
 
@@ -79,28 +82,4 @@ fn a_closed_port_of_the_vip_is_silent_and_counted() -> Result<()> {
             Ok((verdicts["drop_closed_port"] >= 1).then_some(()))
         })
     })
-}
-
-/// Sends some hundred kilobytes to a server on `host` and back, as ssh would.
-fn echoes(host: &Namespace, from: &Namespace, address: Ipv4Addr) -> Result<()> {
-    let listener = host.run(|| TcpListener::bind((address, 22)))?;
-    let echo = std::thread::spawn(move || -> Result<()> {
-        let (mut stream, _) = listener.accept()?;
-        stream.set_read_timeout(Some(SOON))?;
-        let mut received = Vec::new();
-        stream.read_to_end(&mut received)?;
-        stream.write_all(&received)?;
-        Ok(())
-    });
-    let sent: Vec<u8> = (0..300_000u32).map(|at| (at % 251) as u8).collect();
-    let peer = SocketAddr::from((address, 22));
-    let mut stream = from.run(|| TcpStream::connect_timeout(&peer, SOON))?;
-    stream.set_read_timeout(Some(SOON))?;
-    stream.write_all(&sent)?;
-    stream.shutdown(Shutdown::Write)?;
-    let mut received = Vec::new();
-    stream.read_to_end(&mut received)?;
-    echo.join().expect("the echo server doesn't panic")?;
-    assert!(received == sent, "{} bytes came back", received.len());
-    Ok(())
 }

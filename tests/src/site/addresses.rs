@@ -74,6 +74,14 @@ impl Family {
         }
     }
 
+    /// The prefix that the outer packets of tunnels come from.
+    pub fn tunnels(self) -> &'static str {
+        match self {
+            Self::V4 => "172.16.0.0/16",
+            Self::V6 => "2001:db8:0:ff::/64",
+        }
+    }
+
     /// The length of an address.
     pub fn bits(self) -> u8 {
         match self {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Description, Network, Server, Way, server};
+use super::{Description, Family, Network, Server, Way, server};
 use crate::wait::slowness;
 
 /// The address of the full-nat pool, by its number in the front network.
@@ -28,7 +28,8 @@ pub(super) fn text(description: Description, servers: &[Server]) -> String {
         Way::Gue => "forward = \"tunnel\"\nencapsulation = \"gue\"\ngue_port = 6080",
     };
     if description.way.tunnels() {
-        text.push_str("\n[tunnel]\nsource = [\"172.16.0.0/16\", \"2001:db8:0:ff::/64\"]\n");
+        let sources = [Family::V4, Family::V6].map(Family::tunnels);
+        let _ = writeln!(text, "\n[tunnel]\nsource = {sources:?}");
     }
     if description.way == Way::FullNat {
         let pool = description.vip.host(Network::Front, POOL);

@@ -31,6 +31,23 @@ impl Way {
     }
 }
 
+/// How the hosts of a site are connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wiring {
+    /// A switch for each network.
+    Switches,
+    /// The networks of the load balancer are VLANs on one cable.
+    Trunk,
+    /// As [`Wiring::Switches`], with an MTU of [`JUMBO`] on every link.
+    Jumbo,
+    /// Another router is between the load balancer and the servers, which are on a network
+    /// of their own. Only for tunnels: the others need them on the load balancer's.
+    Routed,
+}
+
+/// The MTU of links that take long frames, in bytes.
+pub const JUMBO: u32 = 9000;
+
 /// What a site is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Description {
@@ -40,8 +57,8 @@ pub struct Description {
     pub vip: Family,
     /// What the load balancer speaks to the servers.
     pub servers: Family,
-    /// Whether the networks are VLANs on one cable.
-    pub trunk: bool,
+    /// How they are connected.
+    pub wiring: Wiring,
 }
 
 impl Description {
@@ -56,8 +73,8 @@ impl Description {
 
     /// The network that the servers are on.
     pub fn server_network(self) -> Network {
-        match self.way {
-            Way::Nat => Network::Back,
+        match (self.way, self.wiring) {
+            (Way::Nat, _) | (_, Wiring::Routed) => Network::Back,
             _ => Network::Front,
         }
     }
@@ -75,9 +92,14 @@ impl Description {
         self.cables().iter().map(|network| network.name()).collect()
     }
 
+    /// Whether the networks are VLANs on one cable.
+    pub(super) fn is_trunk(self) -> bool {
+        self.wiring == Wiring::Trunk
+    }
+
     /// The networks whose switches it is plugged into.
     pub(super) fn cables(self) -> &'static [Network] {
-        if self.trunk {
+        if self.is_trunk() {
             &[Network::Front]
         } else {
             self.networks()
@@ -87,15 +109,22 @@ impl Description {
     /// The device by which a host is on a network, when it is plugged in by `plug`.
     pub fn device(self, plug: &str, network: Network) -> String {
         match network.vlan() {
-            Some(id) if self.trunk => format!("{plug}.{id}"),
+            Some(id) if self.is_trunk() => format!("{plug}.{id}"),
             _ => plug.to_owned(),
         }
     }
 
     /// The load balancer's device towards the servers.
     pub fn device_to_servers(self) -> String {
-        let network = self.server_network();
-        let plug = if self.trunk { Network::Front } else { network };
+        let network = match self.wiring {
+            Wiring::Routed => Network::Front,
+            _ => self.server_network(),
+        };
+        let plug = if self.is_trunk() {
+            Network::Front
+        } else {
+            network
+        };
         self.device(plug.name(), network)
     }
 }
@@ -104,11 +133,8 @@ impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?}, VIP {:?}, servers {:?}{}",
-            self.way,
-            self.vip,
-            self.servers,
-            if self.trunk { ", trunk" } else { "" }
+            "{:?}, VIP {:?}, servers {:?}, {:?}",
+            self.way, self.vip, self.servers, self.wiring
         )
     }
 }

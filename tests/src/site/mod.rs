@@ -22,6 +22,15 @@
 //! they are VLANs 100 (front) and 200 (back): `front.100` and `front.200` there,
 //! `front.100` on the router, `eth0.100` or `eth0.200` on servers.
 //!
+//! Tunnels may lead through another router, to servers on a network of their own; their
+//! answers take the same way, past the load balancer:
+//!
+//! ```text
+//!   client                    router          front              back (a switch)
+//!   198.51.100.10 ─────────── .1   .1 ──────────┬──────────┐ ┌─────┬─────────────┐
+//!                                               lb .2   .3 far .1  web1 .11      web2 .12
+//! ```
+//!
 //! A host has addresses of a family only if clients or servers are spoken to by it:
 //! a site of IPv6 alone knows no IPv4. The VIP is on nobody's interface, but on `lo`
 //! of the servers in the modes `dsr` and `tunnel`. The load balancer's kernel forwards
@@ -44,11 +53,12 @@ use tempfile::TempDir;
 
 pub use self::{
     addresses::{Family, Network},
-    description::{Description, Way},
+    description::{Description, JUMBO, Way, Wiring},
     server::Server,
 };
 use crate::{
     bpffs::PinDir,
+    bulk::{self, Direction},
     flowgate::{self, Flowgate},
     interrupt,
     link::{End, cable, switch},
@@ -70,6 +80,9 @@ pub struct Site {
     pub client: Namespace,
     /// The router; its interfaces are `clients` and `front`.
     pub router: Namespace,
+    /// The router before the servers, if there is one; its interfaces are `front` and
+    /// `back`.
+    pub far: Option<Namespace>,
     /// The load balancer; its interfaces are [`Description::interfaces`].
     pub lb: Namespace,
     _pins: PinDir,
@@ -108,6 +121,10 @@ impl Site {
         net.connect_router(&router)?;
         let lb = net.host("lb")?;
         let passes = net.connect_lb(&lb)?;
+        let far = match description.wiring {
+            Wiring::Routed => Some(net.connect_far(&lb)?),
+            _ => None,
+        };
         let servers = (1..=2)
             .map(|number| {
                 interrupt::check()?;
@@ -128,6 +145,7 @@ impl Site {
             servers,
             client,
             router,
+            far,
             lb,
             _pins: pins,
             _passes: passes,
@@ -146,6 +164,11 @@ impl Site {
     /// A port of the VIP.
     pub fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.vip(), port)
+    }
+
+    /// Transfers so many bytes between the client and a server.
+    pub fn transfer(&self, direction: Direction, bytes: u64) -> Result<()> {
+        bulk::transfer(&self.client, self.vip(), direction, bytes, self.scratch())
     }
 
     /// A directory for logs and the like, removed with the site.
@@ -172,7 +195,7 @@ impl Net<'_> {
     fn connect_client(&self, client: &Namespace, router: &Namespace) -> Result<()> {
         let own = End::new(client, "eth0");
         let far = End::new(router, "clients");
-        cable(own, far)?;
+        self.cable(own, far)?;
         self.address(own, Network::Clients, 10)?;
         self.address(far, Network::Clients, 1)?;
         self.default_route(client, Network::Clients)
@@ -210,13 +233,36 @@ impl Net<'_> {
             passes.push(Attached::new(End::new(self.switches, &port), &PASS)?);
         }
         for &network in self.description.networks() {
-            let trunk = self.description.trunk;
+            let trunk = self.description.is_trunk();
             let plug = if trunk { Network::Front } else { network };
             let number = if network == Network::Back { 1 } else { 2 };
             self.address(End::new(lb, plug.name()), network, number)?;
         }
         self.default_route(lb, Network::Front)?;
         Ok(passes)
+    }
+
+    /// A router between the front network and the servers' one.
+    fn connect_far(&self, lb: &Namespace) -> Result<Namespace> {
+        switch(self.switches, Network::Back.name())?;
+        let far = self.host("far")?;
+        for (network, number) in [(Network::Front, 3), (Network::Back, 1)] {
+            let name = network.name();
+            let device = End::new(&far, name);
+            self.plug(device, network, &format!("far-{name}"))?;
+            self.address(device, network, number)?;
+        }
+        self.default_route(&far, Network::Front)?;
+        for family in self.description.families() {
+            far.sysctl(family.forwarding(), "1")?;
+            // What routers say of a tunnel's packets, they say to where those came from.
+            let (sources, source) = (family.tunnels(), family.host(Network::Front, 2));
+            far.ip(&format!("route add {sources} via {source}"))?;
+            let (there, bits) = (family.host(Network::Back, 0), family.subnet());
+            let by = family.host(Network::Front, 3);
+            lb.ip(&format!("route add {there}/{bits} via {by}"))?;
+        }
+        Ok(far)
     }
 
     /// Gives a host its addresses in a network, on a trunk after the VLAN device.
@@ -249,9 +295,20 @@ impl Net<'_> {
             })
     }
 
+    fn cable(&self, a: End<'_>, b: End<'_>) -> Result<()> {
+        cable(a, b)?;
+        if self.description.wiring == Wiring::Jumbo {
+            for end in [a, b] {
+                let set = format!("link set {} mtu {JUMBO}", end.device);
+                end.host.ip(&set)?;
+            }
+        }
+        Ok(())
+    }
+
     fn plug(&self, device: End<'_>, network: Network, port: &str) -> Result<()> {
-        cable(device, End::new(self.switches, port))?;
-        let switch = if self.description.trunk {
+        self.cable(device, End::new(self.switches, port))?;
+        let switch = if self.description.is_trunk() {
             Network::Front.name()
         } else {
             network.name()
