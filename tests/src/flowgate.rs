@@ -25,7 +25,7 @@ pub const EVEN: &str = "web";
 pub const WEIGHTED: &str = "shares";
 
 /// How long the daemon may take for anything.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How often a web server is asked, and what that bounds.
 pub mod health {

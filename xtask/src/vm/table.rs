@@ -59,13 +59,19 @@ pub const ROWS: &[Row] = &[
         title: "single packets",
         program: Program::Tests("packet", ""),
         requires: "",
-        limit: Duration::from_secs(600),
+        limit: Duration::from_secs(1_200),
     },
     Row {
         title: "requests through namespaces",
         program: Program::Tests("traffic", "requests_are_answered_by_both_servers"),
         requires: "",
-        limit: Duration::from_secs(300),
+        limit: Duration::from_secs(600),
+    },
+    Row {
+        title: "a narrow way inside a tunnel",
+        program: Program::Tests("paths", "narrow_ipip_ipv4_to_ipv6_servers"),
+        requires: "tunnels",
+        limit: Duration::from_secs(600),
     },
     Row {
         title: "VLAN trunks",
