@@ -1,6 +1,9 @@
 //! Hashes: one keyed, for flows; one plain, for the endpoint table.
 
-use crate::abi::{Address, Family};
+use crate::{
+    abi::{Address, Family},
+    flow::FINGERPRINT_BITS,
+};
 
 /// Words of [`FlowKeys`].
 pub const FLOW_KEYS: usize = 20;
@@ -117,11 +120,14 @@ const fn mix(x: u64) -> u64 {
     x ^ x >> 29
 }
 
-/// Maps `hash` to `0..length` without a division (multiply and shift).
+const REDUCED_SHIFT: u32 = FINGERPRINT_BITS - 32;
+
+/// Maps `hash` to `0..length` without a division (multiply and shift). It goes by bits that
+/// a flow's entry keeps, so that an entry tells its flow's place in a wheel.
 #[must_use]
 #[inline(always)]
 pub const fn reduce(hash: u64, length: u32) -> u32 {
-    (((hash >> 16 & 0xffff_ffff) * length as u64) >> 32) as u32
+    (((hash >> REDUCED_SHIFT & 0xffff_ffff) * length as u64) >> 32) as u32
 }
 
 /// The plain hash of an endpoint's key. Its top bits choose a group; with the

@@ -10,10 +10,10 @@ pub const MAX_BACKENDS: u32 = 65_535;
 pub const MAX_NAT_SHARED: u32 = 4;
 /// Weight of a backend; the least is 1.
 pub const MAX_WEIGHT: u16 = 256;
-/// Entries of one wheel.
-pub const MAX_WHEEL: u32 = 65_536;
+/// Entries of one wheel: a prime, as Maglev wants it.
+pub const MAX_WHEEL: u32 = 65_537;
 /// Entries of all wheels together, with room for the replacements.
-pub const WHEEL_ENTRIES: u32 = 1 << 20;
+pub const WHEEL_ENTRIES: u32 = 1 << 23;
 /// Interfaces that one node forwards between.
 pub const MAX_INTERFACES: u32 = 64;
 /// Port ranges of one VIP, those of both protocols together.

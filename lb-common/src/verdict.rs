@@ -91,6 +91,8 @@ verdicts! {
     ForwardError = 24, Transmit, "forward_error";
     /// ICMP error about a flow from behind us, translated back, to the client.
     ReturnError = 25, Transmit, "return_error";
+    /// To the backend that its hash alone tells: its place in the wheel isn't changing hands.
+    ForwardStable = 26, Transmit, "forward_stable";
 
     /// ARP request for a VIP that we hold: answered.
     AnswerArp = 32, Transmit, "answer_arp";

@@ -30,7 +30,7 @@ pub fn port<I: Ip>(context: Context) -> Outcome {
     };
     let key = <Ports as Flows<I>>::key(&segment.flow(service.number()), service.seed());
     let choice = schedule::choose::<I, Ports>(service, segment, &key);
-    if choice.backend.is_none() {
+    if !choice.backend.is_some() {
         return Outcome::numbered(choice.verdict);
     }
     Outcome::next::<I>(Step::ToFull)

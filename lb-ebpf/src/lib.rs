@@ -29,3 +29,4 @@ pub mod schedule;
 pub mod service;
 pub mod steps;
 pub mod transmit;
+pub mod turn;

@@ -58,6 +58,10 @@ pub enum Step {
     ErrorFromPort = 12,
     /// An ICMP error about what the backend has sent; number: see [`Way::number`].
     ErrorToBackend = 13,
+    /// To a backend of a service whose wheel changes at the flow's place.
+    Changing = 16,
+    /// To the backend that was chosen; number: the spread; small: the verdict.
+    Chosen = 17,
     /// To a backend behind a tunnel; number: the spread; small: the verdict.
     Tunnel = 14,
 }
@@ -139,12 +143,12 @@ impl Outcome {
         Outcome(self.0 | u64::from(number) << NUMBER_BIT)
     }
 
-    /// The next step of a packet whose backend is behind a tunnel; its verdict's number
-    /// is to be `verdict`.
+    /// The next step is told the way to a backend, with the spread of its flow; and the
+    /// number of the verdict that is to be.
     #[inline(always)]
     #[must_use]
-    pub fn into_tunnel<I: Ip>(way: Way, verdict: u32) -> Self {
-        Outcome::next::<I>(Step::Tunnel)
+    pub fn told_way<I: Ip>(step: Step, way: Way, verdict: u32) -> Self {
+        Outcome::next::<I>(step)
             .with(verdict as usize)
             .with_backend(way.backend)
             .with_number(way.spread())

@@ -16,7 +16,8 @@ use crate::{
         self, Carried, Way,
         nat::{self, Sides},
     },
-    schedule, service,
+    schedule::{self, Choice},
+    service,
 };
 
 /// The way of a plain packet, as nearly all are: without tags, options and extensions, and
@@ -43,7 +44,7 @@ pub fn plain6<F: Flows<V6>>(context: Context) -> Outcome {
 #[inline(always)]
 fn plain_ip<I: Ip, F: Flows<I>>(packet: &Packet) -> Outcome {
     match I::plain(packet) {
-        Some(segment) => transport::<I, F>(packet, &Frame::PLAIN, &segment.any_protocol()),
+        Some(segment) => transport::<I, F, true>(packet, &Frame::PLAIN, &segment.any_protocol()),
         None => Outcome::next::<I>(Step::General),
     }
 }
@@ -127,7 +128,7 @@ fn ip<I: Ip, F: Flows<I>>(packet: &Packet, frame: &Frame) -> Outcome {
     let parsed = I::parse(packet, frame);
     let segment = &parsed.segment;
     match parsed.kind {
-        Kind::Segment => transport::<I, F>(packet, frame, &segment.any()),
+        Kind::Segment => transport::<I, F, false>(packet, frame, &segment.any()),
         Kind::Fragment => Outcome::next::<I>(Step::Fragment),
         Kind::Error => Outcome::next::<I>(Step::Error).with(segment.l4),
         Kind::Echo | Kind::Solicitation => Outcome::next::<I>(Step::Question),
@@ -154,11 +155,19 @@ pub fn service_of<I: Ip>(segment: &Segment<I>) -> (Option<EndpointRef>, Option<E
     (around, Some(record))
 }
 
+/// The way of a segment: of one in a `PLAIN` packet in one go.
 #[inline(always)]
-fn transport<I: Ip, F: Flows<I>>(packet: &Packet, frame: &Frame, segment: &Segment<I>) -> Outcome {
+fn transport<I: Ip, F: Flows<I>, const PLAIN: bool>(
+    packet: &Packet,
+    frame: &Frame,
+    segment: &Segment<I>,
+) -> Outcome {
     match service_of(segment) {
         (Some(service), _) if service.keeps_ports() => Outcome::next::<I>(Step::Full),
-        (Some(service), _) => to_backend::<I, F>(service, packet, frame, segment),
+        (Some(service), _) if service.keeps_changes() => {
+            to_stable::<I, F, PLAIN>(service, packet, frame, segment)
+        }
+        (Some(service), _) => to_backend::<I, F, PLAIN>(service, packet, frame, segment),
         (None, Some(vip)) if vip.index() != 0 => Outcome::next::<I>(Step::Full),
         (None, Some(_)) => Outcome::here(Verdict::DropClosedPort),
         (None, None) => from_server::<I, F>(packet, frame, segment),
@@ -166,7 +175,7 @@ fn transport<I: Ip, F: Flows<I>>(packet: &Packet, frame: &Frame, segment: &Segme
 }
 
 #[inline(always)]
-fn to_backend<I: Ip, F: Flows<I>>(
+fn to_backend<I: Ip, F: Flows<I>, const PLAIN: bool>(
     service: EndpointRef,
     packet: &Packet,
     frame: &Frame,
@@ -174,25 +183,102 @@ fn to_backend<I: Ip, F: Flows<I>>(
 ) -> Outcome {
     let key = F::key(&segment.flow(service.number()), service.seed());
     let choice = schedule::choose::<I, F>(service, segment, &key);
-    let Some(backend) = choice.backend else {
-        return Outcome::numbered(choice.verdict);
+    to_choice::<I, PLAIN>(packet, frame, segment, &choice, F::hash(&key))
+}
+
+/// To a backend that the flow's hash tells, while its place in the wheel isn't changing
+/// hands.
+#[inline(always)]
+fn to_stable<I: Ip, F: Flows<I>, const PLAIN: bool>(
+    service: EndpointRef,
+    packet: &Packet,
+    frame: &Frame,
+    segment: &Segment<I>,
+) -> Outcome {
+    let key = F::key(&segment.flow(service.number()), service.seed());
+    let hash = F::hash(&key);
+    match schedule::stable(service, segment, hash) {
+        Some(choice) => to_choice::<I, PLAIN>(packet, frame, segment, &choice, hash),
+        None => Outcome::next::<I>(Step::Changing),
+    }
+}
+
+/// The same, while it does: the backend only, to which the next step sends it.
+#[inline(always)]
+#[must_use]
+pub fn changing<I: Ip, F: Flows<I>>(context: Context) -> Outcome {
+    let packet = &Packet::of(context);
+    let frame = &frame::parse(packet).any();
+    let segment = &I::parse(packet, frame).segment.any();
+    let Some(service) = service_of(segment).0 else {
+        return Outcome::here(Verdict::DropInternal);
     };
+    let key = F::key(&segment.flow(service.number()), service.seed());
+    let choice = schedule::changing::<I, F>(service, segment, &key);
+    to_choice::<I, false>(packet, frame, segment, &choice, F::hash(&key))
+}
+
+/// Sends a segment to the backend that has been chosen for it.
+#[inline(always)]
+#[must_use]
+pub fn chosen<I: Ip>(context: Context, step: Outcome) -> Outcome {
+    let packet = &Packet::of(context);
+    let frame = &frame::parse(packet).any();
+    let segment = &I::parse(packet, frame).segment.any();
+    let Some(backend) = step.backend() else {
+        return Outcome::here(Verdict::DropInternal);
+    };
+    let way = Way::again(backend, step.told_number());
+    let verdict = step.small() as u32;
+    let opened = u64::from(verdict == Verdict::ForwardNew as u32);
+    forward(packet, frame, segment, way, verdict, opened)
+}
+
+/// Sends a segment to the backend that was chosen, if there is one: in a `PLAIN` packet at
+/// once, else in a step of its own, for the verifier follows each choice to its end.
+#[inline(always)]
+fn to_choice<I: Ip, const PLAIN: bool>(
+    packet: &Packet,
+    frame: &Frame,
+    segment: &Segment<I>,
+    choice: &Choice,
+    hash: u64,
+) -> Outcome {
+    if !choice.backend.is_some() {
+        return Outcome::numbered(choice.verdict);
+    }
     let way = Way {
-        backend,
-        hash: F::hash(&key),
+        backend: choice.backend,
+        hash,
         place: choice.place,
     };
+    if !PLAIN {
+        return Outcome::told_way::<I>(Step::Chosen, way, choice.verdict);
+    }
+    forward(packet, frame, segment, way, choice.verdict, choice.opened)
+}
+
+/// Sends a segment its way, by which `opened` connections (1 or 0) begin.
+#[inline(always)]
+fn forward<I: Ip>(
+    packet: &Packet,
+    frame: &Frame,
+    segment: &Segment<I>,
+    way: Way,
+    verdict: u32,
+    opened: u64,
+) -> Outcome {
     let length = packet.length();
     let carried = Carried::Segment;
-    let refused = rewrite::forward(packet, frame, segment, carried, way, choice.verdict);
+    let refused = rewrite::forward(packet, frame, segment, carried, way, verdict);
     if segment.is_first && refused.is_none_or(Outcome::is_step) {
         fragment::forth(segment, way);
     }
     if let Some(refused) = refused {
         return refused;
     }
-    backend.count_in(length, choice.opened);
-    Outcome::sent(choice.verdict, backend.hop())
+    way.backend.count_in(length, opened);
+    Outcome::sent(verdict, way.backend.hop())
 }
 
 /// To nobody of ours: the answer of a server in `nat`, or the node's own business.

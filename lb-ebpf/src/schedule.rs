@@ -3,24 +3,24 @@
 use lb_common::{
     abi::BackendState,
     flow::{self, Entry, State, Tick},
-    hash,
     verdict::Verdict,
-    wheel::Index,
+    wheel,
 };
 
 use crate::{
     clock,
     flow::{Flows, Slot},
     ip::Ip,
-    maps::{self, BackendRef, EndpointRef},
+    maps::{BackendRef, EndpointRef},
     node,
     parse::Segment,
+    turn,
 };
 
 /// A backend, and how it was chosen.
 pub struct Choice {
-    /// Where the segment goes; `None` when it has nowhere to go.
-    pub backend: Option<BackendRef>,
+    /// Where the segment goes; [`BackendRef::NONE`] when it has nowhere to go.
+    pub backend: BackendRef,
     /// How that came: the verdict's number.
     pub verdict: u32,
     /// Connections that begin by it: 1 or 0.
@@ -33,10 +33,20 @@ impl Choice {
     #[inline(always)]
     fn of(backend: BackendRef, verdict: Verdict) -> Self {
         Choice {
-            backend: Some(backend),
+            backend,
             verdict: verdict as u32,
             opened: u64::from(verdict as u32 == Verdict::ForwardNew as u32),
             place: 0,
+        }
+    }
+
+    /// The same choice, of which the verifier doesn't know how it came.
+    #[inline(always)]
+    fn any(self) -> Self {
+        Choice {
+            verdict: node::any(u64::from(self.verdict)) as u32,
+            opened: node::any(self.opened),
+            ..self
         }
     }
 
@@ -51,7 +61,7 @@ impl Choice {
     #[inline(always)]
     fn none(verdict: Verdict) -> Self {
         Choice {
-            backend: None,
+            backend: BackendRef::NONE,
             verdict: verdict as u32,
             opened: 0,
             place: 0,
@@ -68,41 +78,62 @@ pub fn choose<I: Ip, F: Flows<I>>(
     key: &F::Key,
 ) -> Choice {
     let now = clock::tick();
-    let choice = match F::find(key) {
-        Some(slot) => known::<I, F>(service, segment, key, slot, now),
+    match F::find(key) {
+        Some(slot) => {
+            let Some(backend) = BackendRef::get(slot.entry.backend()) else {
+                return Choice::none(Verdict::DropInternal);
+            };
+            if keeps(backend.state(), segment.opens(), slot.entry, now) {
+                kept::<I, F>(segment, slot, now, backend)
+            } else {
+                let (opens, verdict) = (segment.opens(), again(segment));
+                let chosen = scheduled::<I>(service, opens, F::hash(key), segment.source, verdict);
+                moved::<I, F>(segment, slot, now, chosen)
+            }
+        }
         None => unknown::<I, F>(service, segment, key, now),
-    };
-    Choice {
-        verdict: node::any(u64::from(choice.verdict)) as u32,
-        ..choice
+    }
+    .any()
+}
+
+/// A known flow keeps its backend.
+#[inline(always)]
+fn kept<I: Ip, F: Flows<I>>(
+    segment: &Segment<I>,
+    slot: Slot,
+    now: Tick,
+    backend: BackendRef,
+) -> Choice {
+    let state = flow::after_client(slot.entry.state(), segment.is_tcp, segment.flags);
+    F::change(slot, slot.entry.touched(now, state));
+    Choice::of(backend, Verdict::ForwardKnown).at(slot)
+}
+
+/// How a known flow that can't keep its backend gets another.
+#[inline(always)]
+fn again<I: Ip>(segment: &Segment<I>) -> Verdict {
+    if segment.opens() {
+        Verdict::ForwardNew
+    } else {
+        Verdict::ForwardMoved
     }
 }
 
+/// Enters the backend that was chosen again for a known flow.
 #[inline(always)]
-fn known<I: Ip, F: Flows<I>>(
-    service: EndpointRef,
+fn moved<I: Ip, F: Flows<I>>(
     segment: &Segment<I>,
-    key: &F::Key,
     slot: Slot,
     now: Tick,
+    chosen: Choice,
 ) -> Choice {
-    let entry = slot.entry;
-    let Some(backend) = BackendRef::get(entry.backend()) else {
-        return Choice::none(Verdict::DropInternal);
-    };
-    let state = flow::after_client(entry.state(), segment.is_tcp, segment.flags);
-    if keeps(backend.state(), segment.opens(), entry, now) {
-        F::change(slot, entry.touched(now, state));
-        return Choice::of(backend, Verdict::ForwardKnown).at(slot);
-    }
-    let (state, verdict) = if segment.opens() {
-        (State::New, Verdict::ForwardNew)
+    let state = if segment.opens() {
+        State::New
     } else {
-        (state, Verdict::ForwardMoved)
+        flow::after_client(slot.entry.state(), segment.is_tcp, segment.flags)
     };
-    let chosen = scheduled(service, segment.opens(), F::hash(key), verdict);
-    if let Some(backend) = chosen.backend {
-        F::change(slot, entry.moved(backend.number(), now, state));
+    if chosen.backend.is_some() {
+        F::change(slot, slot.entry.moved(chosen.backend.number(), now, state));
     }
     chosen.at(slot)
 }
@@ -139,11 +170,11 @@ fn unknown<I: Ip, F: Flows<I>>(
         } else {
             Verdict::ForwardAdopted
         };
-        let chosen = scheduled(service, opens, F::hash(key), verdict);
-        let Some(backend) = chosen.backend else {
+        let chosen = scheduled::<I>(service, opens, F::hash(key), segment.source, verdict);
+        if !chosen.backend.is_some() {
             return chosen;
-        };
-        if F::enter(key, slot, backend.number(), now, State::New) {
+        }
+        if F::enter(key, slot, chosen.backend.number(), now, State::New) {
             return chosen.at(slot);
         }
     }
@@ -152,7 +183,13 @@ fn unknown<I: Ip, F: Flows<I>>(
     }
     // Without an entry every packet of the flow must find the same backend, so it is
     // the hash that chooses.
-    scheduled(service, false, F::hash(key), Verdict::ForwardUntracked)
+    scheduled::<I>(
+        service,
+        false,
+        F::hash(key),
+        segment.source,
+        Verdict::ForwardUntracked,
+    )
 }
 
 /// What another CPU has chosen for the flow, if one was faster.
@@ -170,18 +207,123 @@ fn faster<I: Ip, F: Flows<I>>(key: &F::Key) -> Choice {
 /// The backend whose turn it is: by the service's scheduler for what `opens` a
 /// connection, otherwise by the flow's hash. `verdict` if there is one.
 #[inline(always)]
-fn scheduled(service: EndpointRef, opens: bool, hash: u64, verdict: Verdict) -> Choice {
-    let wheel = service.wheel();
-    if wheel.length == 0 {
-        return Choice::none(Verdict::DropNoBackend);
-    }
-    let place = if opens && service.index() == Index::Counter as u8 {
-        maps::advance(service.number(), wheel.length)
+fn scheduled<I: Ip>(
+    service: EndpointRef,
+    opens: bool,
+    hash: u64,
+    client: I::Address,
+    verdict: Verdict,
+) -> Choice {
+    let slot = if opens {
+        turn::next(service, hash, client)
     } else {
-        hash::reduce(hash, wheel.length)
+        turn::steady(service, hash, client)
     };
-    match BackendRef::get(maps::wheel_entry(wheel, place)) {
-        Some(backend) if backend.number() != 0 => Choice::of(backend, verdict),
+    let Some(slot) = slot else {
+        return Choice::none(Verdict::DropNoBackend);
+    };
+    given(slot.backend(), verdict)
+}
+
+/// The backend of that number.
+#[inline(always)]
+fn given(number: u16, verdict: Verdict) -> Choice {
+    match BackendRef::get(number) {
+        Some(backend) if number != 0 => Choice::of(backend, verdict),
         _ => Choice::none(Verdict::DropInternal),
     }
+}
+
+/// The backend for a segment of a service that keeps flows only while their place in the
+/// wheel changes hands. `None` while it does: see [`changing`].
+#[inline(always)]
+#[must_use]
+pub fn stable<I: Ip>(service: EndpointRef, segment: &Segment<I>, hash: u64) -> Option<Choice> {
+    let Some(slot) = turn::steady(service, hash, segment.source) else {
+        return Some(Choice::none(Verdict::DropNoBackend));
+    };
+    if !slot.is_stable() {
+        return None;
+    }
+    let verdict = if segment.opens() {
+        Verdict::ForwardNew
+    } else {
+        Verdict::ForwardStable
+    };
+    Some(given(slot.backend(), verdict))
+}
+
+/// The same, while its place changes hands.
+#[inline(always)]
+#[must_use]
+pub fn changing<I: Ip, F: Flows<I>>(
+    service: EndpointRef,
+    segment: &Segment<I>,
+    key: &F::Key,
+) -> Choice {
+    let Some(slot) = turn::steady(service, F::hash(key), segment.source) else {
+        return Choice::none(Verdict::DropNoBackend);
+    };
+    let now = clock::tick();
+    match F::find(key) {
+        Some(found) => {
+            let Some(backend) = BackendRef::get(found.entry.backend()) else {
+                return Choice::none(Verdict::DropInternal);
+            };
+            if keeps(backend.state(), segment.opens(), found.entry, now) {
+                kept::<I, F>(segment, found, now, backend)
+            } else {
+                let chosen = given(slot.backend(), again(segment));
+                moved::<I, F>(segment, found, now, chosen)
+            }
+        }
+        None => unentered::<I, F>(slot, segment, key),
+    }
+    .any()
+}
+
+/// The backend of what isn't in the flow table, while its place changes hands.
+#[inline(always)]
+fn unentered<I: Ip, F: Flows<I>>(slot: wheel::Slot, segment: &Segment<I>, key: &F::Key) -> Choice {
+    let opens = segment.opens();
+    let number = node::any(u64::from(slot.before())) as u16;
+    let Some(before) = BackendRef::get(number) else {
+        return Choice::none(Verdict::DropInternal);
+    };
+    let is_moving = !slot.is_stable() && !slot.is_tracked();
+    let gone = matches!(before.state(), BackendState::Down | BackendState::Free);
+    let stays = is_moving && !opens && !gone;
+    let mut number = if stays { slot.before() } else { slot.backend() };
+    let mut verdict = match (opens, is_moving) {
+        (true, _) => Verdict::ForwardNew,
+        (false, false) => Verdict::ForwardStable,
+        (false, true) if gone => Verdict::ForwardMoved,
+        (false, true) => Verdict::ForwardAdopted,
+    } as u32;
+    if is_moving && !enters::<I, F>(segment, key, node::any(u64::from(number)) as u16) {
+        // Without an entry its other packets are taken for older ones, and go there.
+        if !gone {
+            number = slot.before();
+        }
+        verdict = Verdict::ForwardUntracked as u32;
+    }
+    let opened = u64::from(verdict == Verdict::ForwardNew as u32);
+    let number = node::any(u64::from(number)) as u16;
+    match BackendRef::get(number) {
+        Some(backend) if number != 0 => Choice {
+            backend,
+            verdict,
+            opened,
+            place: 0,
+        },
+        _ => Choice::none(Verdict::DropInternal),
+    }
+}
+
+/// Enters a flow, unless it ends by this or there is no room.
+#[inline(always)]
+fn enters<I: Ip, F: Flows<I>>(segment: &Segment<I>, key: &F::Key, number: u16) -> bool {
+    let now = clock::tick();
+    let ends = segment.is_tcp && flow::tcp::closes(segment.flags);
+    !ends && F::claim(key, now).is_some_and(|place| F::enter(key, place, number, now, State::New))
 }

@@ -72,6 +72,8 @@ steps! {
     FromFull = step_from_full4(), full::from_server::<V4>;
     Error = step_error4(told), icmp::step::error::<V4, Table>;
     ErrorToBackend = step_error_to_backend4(told), icmp::step::to_backend::<V4>;
+    Changing = step_changing4(), pipeline::changing::<V4, Table>;
+    Chosen = step_chosen4(told), pipeline::chosen::<V4>;
     Tunnel = step_tunnel4(told), pipeline::tunnel::<V4>;
     ErrorToPool = step_error_to_pool4(told), icmp::step::to_pool::<V4>;
     ErrorFromPort = step_error_from_port4(told), icmp::step::from_port::<V4>;
@@ -88,6 +90,8 @@ steps! {
     FromFull = step_from_full6(), full::from_server::<V6>;
     Error = step_error6(told), icmp::step::error::<V6, Table>;
     ErrorToBackend = step_error_to_backend6(told), icmp::step::to_backend::<V6>;
+    Changing = step_changing6(), pipeline::changing::<V6, Table>;
+    Chosen = step_chosen6(told), pipeline::chosen::<V6>;
     Tunnel = step_tunnel6(told), pipeline::tunnel::<V6>;
     ErrorToPool = step_error_to_pool6(told), icmp::step::to_pool::<V6>;
     ErrorFromPort = step_error_from_port6(told), icmp::step::from_port::<V6>;

@@ -2,7 +2,7 @@ use super::{Address, Family, Record};
 use crate::{
     hash::{FlowKeys, Seed},
     limits::MAX_VIP_RANGES,
-    wheel::Index,
+    wheel::{Index, Slot},
 };
 
 /// What an endpoint is.
@@ -29,6 +29,23 @@ pub enum Keeping {
     Flows = 0,
     /// With the source port that each has (`full-nat`).
     Ports = 1,
+    /// In the flow table, but only while their place in the wheel changes hands, see
+    /// [`Slot`]. For steady indexes ([`Index::is_steady`]), and modes whose answers don't
+    /// come back through us.
+    Changes = 2,
+}
+
+impl Keeping {
+    /// From the byte in a record; what it doesn't know is [`Keeping::Flows`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_byte(byte: u8) -> Self {
+        match byte {
+            1 => Keeping::Ports,
+            2 => Keeping::Changes,
+            _ => Keeping::Flows,
+        }
+    }
 }
 
 /// Something that a packet's source or destination may be.
@@ -52,7 +69,8 @@ pub struct Endpoint {
     pub tcp_ranges: u8,
     /// VIP: which of its ranges are of UDP services.
     pub udp_ranges: u8,
-    /// Service: wheel, number, 0, and two words of seed. Server: 0, number, 0, and the
+    /// Service: wheel, number, length of the client's prefix for [`Index::Source`], and
+    /// two words of seed. Server: 0, number, 0, and the
     /// seed. VIP: deadline, and four words of two [`Range`]s each.
     pub detail: [u64; 5],
 }
@@ -113,12 +131,12 @@ impl Wheel {
 }
 
 /// Wheel entries of one chunk: a cache line.
-pub const WHEEL_CHUNK: u32 = 32;
+pub const WHEEL_CHUNK: u32 = 16;
 
-/// A cache line of a wheel: backend numbers.
+/// A cache line of a wheel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(64))]
-pub struct WheelChunk(pub [u16; WHEEL_CHUNK as usize]);
+pub struct WheelChunk(pub [Slot; WHEEL_CHUNK as usize]);
 
 /// Port (as it lies in the packet), protocol, kind and family in one word.
 #[must_use]
@@ -239,6 +257,19 @@ impl Endpoint {
         self.detail[1] as u32
     }
 
+    /// The service, which knows clients by the first `prefix` bits of their addresses.
+    #[must_use]
+    pub const fn with_prefix(mut self, prefix: u8) -> Self {
+        self.detail[2] = prefix as u64;
+        self
+    }
+
+    /// Service: how many bits of its clients' addresses [`Index::Source`] looks at.
+    #[must_use]
+    pub const fn prefix(&self) -> u8 {
+        self.detail[2] as u8
+    }
+
     /// Service: its part of its flows' hash. Server: that of its first backend's service.
     #[must_use]
     pub const fn seed(&self) -> Seed {
@@ -260,7 +291,7 @@ const _: () = assert!(16 + 4 + 4 + 5 * 8 == size_of::<Endpoint>());
 const _: () = assert!(size_of::<Endpoint>() == 64);
 const _: () = assert!(MAX_VIP_RANGES == 8, "four words of two");
 
-// SAFETY: 32 u16 of 2 bytes fill the checked 64.
+// SAFETY: 16 slots, each one u32, fill the checked 64.
 unsafe impl Record for WheelChunk {}
 const _: () = assert!(size_of::<WheelChunk>() == 64);
 

@@ -10,6 +10,7 @@ mod counters;
 mod endpoint;
 mod fragment;
 mod identity;
+mod load;
 mod ports;
 mod route;
 mod tunnel;
@@ -22,6 +23,7 @@ pub use endpoint::{
 };
 pub use fragment::{FRAGMENT_LIFE, Fragment, FragmentKey};
 pub use identity::Identity;
+pub use load::Load;
 pub use ports::{Owner, Pool, PortBucket};
 pub use route::{Hop, Neighbour, Route, Route6};
 pub use tunnel::Tunnel;
@@ -30,7 +32,7 @@ use crate::flow::BUCKET_SLOTS;
 
 /// Changes with any change of a record's layout or of a map's size. Pinned maps
 /// of another version are not touched.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A record in a map.
 ///

@@ -20,7 +20,7 @@ use crate::{
         nat::{self, Sides},
         translate::{self, Translation},
     },
-    service,
+    service, turn,
 };
 
 /// An ICMP message.
@@ -270,22 +270,29 @@ impl<I: Ip> Sent<I> {
             protocol,
             service: service.number(),
         };
-        let (slot, hash) = if PORTS_TOO && service.keeps_ports() {
+        let (number, place, hash) = if PORTS_TOO && service.keeps_ports() {
             let key = <Ports as Flows<I>>::key(&flow, service.seed());
-            (
-                <Ports as Flows<I>>::find(&key)?,
-                <Ports as Flows<I>>::hash(&key),
-            )
+            let slot = <Ports as Flows<I>>::find(&key)?;
+            let hash = <Ports as Flows<I>>::hash(&key);
+            (slot.entry.backend(), slot.number, hash)
         } else {
             let key = F::key(&flow, service.seed());
-            (F::find(&key)?, F::hash(&key))
+            let hash = F::hash(&key);
+            let number = match F::find(&key) {
+                Some(slot) => slot.entry.backend(),
+                None if service.keeps_changes() => {
+                    turn::steady(service, hash, self.client)?.of_unknown()
+                }
+                None => return None,
+            };
+            (number, 0, hash)
         };
-        let backend = BackendRef::get(slot.entry.backend())?;
+        let backend = BackendRef::get(number)?;
         let gone = matches!(backend.state(), BackendState::Free | BackendState::Down);
         (!gone).then_some(Way {
             backend,
             hash,
-            place: slot.number,
+            place,
         })
     }
 }

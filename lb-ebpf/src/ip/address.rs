@@ -17,6 +17,8 @@ pub trait Address: Copy + PartialEq + Destination {
     fn folded(self) -> u64;
     /// Whether it can be one host's address: of a machine that isn't this one.
     fn is_one_host(self) -> bool;
+    /// Its first `bits` bits, the others 0.
+    fn prefix(self, bits: u8) -> Self;
 }
 
 impl Address for u32 {
@@ -43,6 +45,11 @@ impl Address for u32 {
     fn is_one_host(self) -> bool {
         let first = u32::from_be(self) >> 24;
         first != 0 && first != 127 && first < 224
+    }
+
+    #[inline(always)]
+    fn prefix(self, bits: u8) -> Self {
+        self & mask(bits) as u32
     }
 }
 
@@ -79,6 +86,17 @@ impl Six {
     }
 }
 
+/// The first `bits` of eight bytes, all if it is more, as they lie in a packet. Of
+/// IPv4 the first four are meant.
+#[inline(always)]
+fn mask(bits: u8) -> u64 {
+    match bits {
+        0 => 0,
+        1..64 => (u64::MAX << (64 - u32::from(bits))).to_be(),
+        _ => u64::MAX,
+    }
+}
+
 /// ::1, the last eight bytes.
 const LOOPBACK: u64 = 1u64.to_be();
 
@@ -110,5 +128,13 @@ impl Address for Six {
     fn is_one_host(self) -> bool {
         let special = self.high == 0 && (self.low == 0 || self.low == LOOPBACK);
         !special && self.high as u8 != 0xff
+    }
+
+    #[inline(always)]
+    fn prefix(self, bits: u8) -> Self {
+        Six {
+            high: self.high & mask(bits),
+            low: self.low & mask(bits.saturating_sub(64)),
+        }
     }
 }

@@ -23,6 +23,19 @@ pub struct BackendRef {
 }
 
 impl BackendRef {
+    /// No backend: it has no record.
+    pub const NONE: BackendRef = BackendRef {
+        record: core::ptr::null(),
+        number: 0,
+    };
+
+    /// Whether it isn't [`BackendRef::NONE`].
+    #[inline(always)]
+    #[must_use]
+    pub fn is_some(self) -> bool {
+        self.number != 0
+    }
+
     /// The backend of that number.
     #[inline(always)]
     #[must_use]

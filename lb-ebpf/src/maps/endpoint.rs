@@ -58,6 +58,21 @@ impl EndpointRef {
         field!(self.0, keeping) == Keeping::Ports as u8
     }
 
+    /// Service: whether its flows are kept only while their place in the wheel changes
+    /// hands.
+    #[inline(always)]
+    #[must_use]
+    pub fn keeps_changes(self) -> bool {
+        field!(self.0, keeping) == Keeping::Changes as u8
+    }
+
+    /// Service: how many bits of its clients' addresses it knows them by.
+    #[inline(always)]
+    #[must_use]
+    pub fn prefix(self) -> u8 {
+        word!(self.0, 5) as u8
+    }
+
     /// Service: its wheel.
     #[inline(always)]
     #[must_use]

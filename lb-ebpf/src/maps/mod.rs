@@ -19,11 +19,13 @@ use aya_ebpf::{
 use lb_common::{
     abi::{
         Address, Backend, BackendCounters, Bucket, Cursor, Endpoint, Fragment, FragmentKey,
-        Identity, Neighbour, PortBucket, Route, Route6, Tunnel, WHEEL_CHUNK, Wheel, WheelChunk,
+        Identity, Load, Neighbour, PortBucket, Route, Route6, Tunnel, WHEEL_CHUNK, Wheel,
+        WheelChunk,
     },
     flow::BUCKET_SLOTS,
     limits,
     verdict::VERDICT_SLOTS,
+    wheel::Slot,
 };
 
 use crate::outcome::Outcome;
@@ -50,6 +52,9 @@ static BACKENDS: Whole<Backend, { limits::MAX_BACKENDS as usize + 1 }> =
     Whole::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static TUNNELS: Whole<Tunnel, { limits::MAX_BACKENDS as usize + 1 }> =
+    Whole::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static LOADS: Whole<Load, { limits::MAX_BACKENDS as usize + 1 }> =
     Whole::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static POOL: Array<Address> = Array::with_max_entries(limits::MAX_POOL, BPF_F_MMAPABLE);
@@ -139,16 +144,43 @@ pub fn flow_bucket(index: u32) -> Option<*mut [u64; BUCKET_SLOTS]> {
     FLOWS.get_ptr_mut(index).map(|bucket| bucket.cast())
 }
 
-/// The entry of a wheel at `place`; 0 when nothing is there.
+/// A wheel's place; one of no backend when nothing is there.
 #[inline(always)]
 #[must_use]
-pub fn wheel_entry(wheel: Wheel, place: u32) -> u16 {
+pub fn wheel_slot(wheel: Wheel, place: u32) -> Slot {
     let Some(chunk) = WHEELS.get_ptr(wheel.chunk + place / WHEEL_CHUNK) else {
-        return 0;
+        return Slot::default();
     };
     let inside = (place % WHEEL_CHUNK) as usize;
-    // SAFETY: a chunk has WHEEL_CHUNK entries of 2 bytes.
-    unsafe { ptr::read_volatile(chunk.cast::<u16>().add(inside)) }
+    // SAFETY: a chunk has WHEEL_CHUNK places of 4 bytes.
+    Slot::from_bits(unsafe { ptr::read_volatile(chunk.cast::<u32>().add(inside)) })
+}
+
+/// That of two places whose backend has less to do, and now one flow more.
+#[inline(always)]
+#[must_use]
+pub fn less_loaded(one: Slot, other: Slot) -> Slot {
+    let at = |slot: Slot| record(&LOADS, u32::from(slot.backend()));
+    let (Some(first), Some(second)) = (at(one), at(other)) else {
+        return one;
+    };
+    let (mine, theirs) = (
+        Load::from_bits(word!(first, 0)),
+        Load::from_bits(word!(second, 0)),
+    );
+    let (chosen, at, load) = if theirs.is_below(mine) {
+        (other, second, theirs)
+    } else {
+        (one, first, mine)
+    };
+    let more = Load {
+        flows: load.flows.wrapping_add(1),
+        ..load
+    };
+    // SAFETY: a record in the map, one aligned word. What another CPU adds at the same time
+    // may be lost until userspace counts again.
+    unsafe { ptr::write_volatile(at.cast_mut().cast::<u64>(), more.bits()) };
+    chosen
 }
 
 /// The next place in a service's wheel, by this CPU's count.

@@ -13,7 +13,7 @@ use crate::{
     icmp::{Message, Quoted},
     ip::Ip,
     maps::{self, BackendRef, HopWords},
-    outcome::Outcome,
+    outcome::{Outcome, Step},
     packet::Packet,
     parse::Segment,
 };
@@ -99,7 +99,7 @@ pub fn forward<I: Ip>(
         }
         Forward::FullNat => Some(Outcome::here(Verdict::DropInternal)),
         Forward::Ip4 | Forward::Ip6 | Forward::Gue4 | Forward::Gue6 => {
-            Some(Outcome::into_tunnel::<I>(way, verdict))
+            Some(Outcome::told_way::<I>(Step::Tunnel, way, verdict))
         }
     }
 }
@@ -170,9 +170,9 @@ pub fn forward_error<I: Ip>(
         Forward::Nat | Forward::FullNat => {
             nat::forward_error(packet, frame, error, quote, way, mode).map(Outcome::here)
         }
-        Forward::Ip4 | Forward::Ip6 | Forward::Gue4 | Forward::Gue6 => {
-            Some(Outcome::into_tunnel::<I>(way, Verdict::ForwardError as u32))
-        }
+        Forward::Ip4 | Forward::Ip6 | Forward::Gue4 | Forward::Gue6 => Some(
+            Outcome::told_way::<I>(Step::Tunnel, way, Verdict::ForwardError as u32),
+        ),
     }
 }
 

@@ -71,6 +71,7 @@ pub fn aims(
             index: match service.scheduler {
                 Scheduler::RoundRobin | Scheduler::WeightedRoundRobin => Index::Counter,
             },
+            prefix: 0,
             range: range(service.port),
             keeping: match service.forward {
                 Forward::FullNat => Keeping::Ports,

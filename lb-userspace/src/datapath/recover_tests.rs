@@ -93,6 +93,7 @@ fn service(
     };
     let service = TargetService {
         index: Index::Counter,
+        prefix: 0,
         range: is_range.then_some(ports),
         keeping: match forward {
             Forward::FullNat => Keeping::Ports,

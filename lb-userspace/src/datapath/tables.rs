@@ -12,6 +12,7 @@ use lb_common::{
         WHEEL_CHUNK, WheelChunk,
     },
     limits,
+    wheel::Slot,
 };
 
 use super::{
@@ -153,9 +154,9 @@ impl Tables {
     /// # Panics
     ///
     /// When it doesn't fit.
-    pub fn put_wheel(&self, chunk: u32, entries: &[u16]) {
+    pub fn put_wheel(&self, chunk: u32, entries: &[Slot]) {
         for (i, part) in entries.chunks(WHEEL_CHUNK as usize).enumerate() {
-            let mut line = WheelChunk([0; WHEEL_CHUNK as usize]);
+            let mut line = WheelChunk([Slot::default(); WHEEL_CHUNK as usize]);
             line.0[..part.len()].copy_from_slice(part);
             self.wheels.store(chunk + i as u32, &line);
         }
@@ -167,9 +168,9 @@ impl Tables {
     ///
     /// When it reaches beyond the map.
     #[must_use]
-    pub fn wheel(&self, chunk: u32, length: u32) -> Vec<u16> {
+    pub fn wheel(&self, chunk: u32, length: u32) -> Vec<Slot> {
         let lines = (0..length.div_ceil(WHEEL_CHUNK)).map(|i| self.wheels.load(chunk + i).0);
-        let mut entries: Vec<u16> = lines.flatten().collect();
+        let mut entries: Vec<Slot> = lines.flatten().collect();
         entries.truncate(length as usize);
         entries
     }

@@ -12,7 +12,7 @@ use lb_common::{
     },
     hash::FlowKeys,
     limits,
-    wheel::Index,
+    wheel::{Index, Slot},
 };
 
 use super::{Chunks, ServiceKey, address};
@@ -71,8 +71,10 @@ pub struct Placed {
     pub keeping: Keeping,
     /// Where its wheel lies.
     pub wheel: Wheel,
-    /// The wheel's entries: backend numbers.
-    pub entries: Vec<u16>,
+    /// How many bits of its clients' addresses [`Index::Source`] looks at.
+    pub prefix: u8,
+    /// The wheel's places.
+    pub entries: Vec<Slot>,
     /// Whether the data plane finds it; a service that is being planned has a number
     /// only.
     pub(super) in_table: bool,
@@ -81,17 +83,12 @@ pub struct Placed {
 impl Placed {
     /// A service that is in the maps already.
     #[must_use]
-    pub fn found(endpoint: &Endpoint, entries: Vec<u16>) -> Self {
+    pub fn found(endpoint: &Endpoint, entries: Vec<Slot>) -> Self {
         Placed {
             number: endpoint.number(),
-            index: match endpoint.index {
-                index if index == Index::Counter as u8 => Index::Counter,
-                _ => Index::Hash,
-            },
-            keeping: match endpoint.keeping {
-                keeping if keeping == Keeping::Flows as u8 => Keeping::Flows,
-                _ => Keeping::Ports,
-            },
+            index: Index::from_byte(endpoint.index),
+            keeping: Keeping::from_byte(endpoint.keeping),
+            prefix: endpoint.prefix(),
             wheel: endpoint.wheel(),
             entries,
             in_table: true,
@@ -223,6 +220,7 @@ impl Model {
             number,
             index: Index::Counter,
             keeping: Keeping::Flows,
+            prefix: 0,
             wheel: Wheel::default(),
             entries: Vec::new(),
             in_table: false,

@@ -63,7 +63,8 @@ impl Planner {
         let placed = old.as_ref().filter(|placed| placed.in_table);
         if let Some(placed) = placed
             && placed.entries == entries
-            && (placed.index, placed.keeping) == (service.index, service.keeping)
+            && (placed.index, placed.keeping, placed.prefix)
+                == (service.index, service.keeping, service.prefix)
         {
             return Ok(());
         }
@@ -85,6 +86,7 @@ impl Planner {
             number,
             index: service.index,
             keeping: service.keeping,
+            prefix: service.prefix,
             wheel,
             entries,
             in_table: true,

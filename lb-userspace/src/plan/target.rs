@@ -53,7 +53,7 @@ impl ServiceKey {
 
     pub(super) fn endpoint(self, placed: &Placed, keys: &FlowKeys) -> Endpoint {
         let (family, vip) = address::words(self.vip);
-        Endpoint::service(
+        let endpoint = Endpoint::service(
             keys,
             family,
             vip,
@@ -63,7 +63,8 @@ impl ServiceKey {
             placed.index,
             placed.number,
             placed.wheel,
-        )
+        );
+        endpoint.with_prefix(placed.prefix)
     }
 }
 
@@ -106,6 +107,8 @@ pub struct Target {
 pub struct TargetService {
     /// How its wheel is indexed.
     pub index: Index,
+    /// How many bits of its clients' addresses [`Index::Source`] looks at.
+    pub prefix: u8,
     /// Its ports, where it has more than the one of its key.
     pub range: Option<Range>,
     /// Where its flows are kept: [`Keeping::Ports`] where its backends are `full-nat`.

@@ -1,6 +1,6 @@
 //! A service's wheel.
 
-use lb_common::wheel;
+use lb_common::wheel::{self, Slot};
 
 use super::TargetService;
 
@@ -10,7 +10,7 @@ pub(super) fn entries(
     service: &TargetService,
     numbers: &[u16],
     is_active: impl Fn(u16) -> bool,
-) -> Vec<u16> {
+) -> Vec<Slot> {
     let (active, weights): (Vec<u16>, Vec<u16>) = numbers
         .iter()
         .zip(&service.backends)
@@ -21,6 +21,6 @@ pub(super) fn entries(
     wheel::fill_smooth(&weights, &mut vec![0; weights.len()], &mut wheel);
     wheel
         .iter()
-        .map(|&place| active[usize::from(place)])
+        .map(|&place| Slot::stable(active[usize::from(place)]))
         .collect()
 }

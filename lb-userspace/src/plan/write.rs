@@ -8,6 +8,7 @@ use std::{
 use lb_common::abi::{
     Address, Backend, BackendState, Endpoint, Forward, Hop, Kind, Route, Route6, Tunnel, family_of,
 };
+use lb_common::wheel::Slot;
 
 use super::address;
 
@@ -23,7 +24,7 @@ pub enum Write {
     /// A new service's scheduler begins, in a wheel of that length.
     ResetCursor(u32, u32),
     /// A wheel's entries, from a chunk on.
-    Wheel(u32, Vec<u16>),
+    Wheel(u32, Vec<Slot>),
     /// An endpoint, new or in place of the one with the same key.
     Endpoint(Endpoint),
     /// No endpoint has this address and selector any more.

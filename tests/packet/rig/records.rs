@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use lb_common::{
     abi::{Backend, BackendState, Endpoint, Hop, Keeping, Route, Route6, Tunnel, Wheel},
     hash::FlowKeys,
-    wheel::Index,
+    wheel::{Index, Slot},
 };
 
 use super::{Place, Rig, words};
@@ -80,7 +80,8 @@ impl Rig {
             length: wheel.len() as u32,
             ..service.wheel()
         };
-        self.tables.put_wheel(at.chunk, wheel);
+        let places: Vec<Slot> = wheel.iter().copied().map(Slot::stable).collect();
+        self.tables.put_wheel(at.chunk, &places);
         self.endpoint(&service.with_wheel(at));
     }
 

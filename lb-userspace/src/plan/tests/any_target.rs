@@ -60,6 +60,7 @@ fn service(is_v6: bool, range: Option<Range>) -> impl Strategy<Value = TargetSer
     });
     backends.prop_map(move |(forward, backends)| TargetService {
         index: Index::Counter,
+        prefix: 0,
         range,
         keeping: match forward {
             Forward::FullNat => Keeping::Ports,

@@ -9,7 +9,7 @@ use std::{
 use lb_common::{
     abi::{BackendState, Family, Forward, Keeping, Kind, Range, selector},
     limits,
-    wheel::Index,
+    wheel::{Index, Slot},
 };
 
 use super::{hop, server, tunnel, vip};
@@ -31,6 +31,7 @@ fn key(n: u8) -> ServiceKey {
 fn service_of(backends: Vec<(SocketAddr, TargetBackend)>) -> Target {
     let service = TargetService {
         index: Index::Counter,
+        prefix: 0,
         range: None,
         keeping: Keeping::Flows,
         backends,
@@ -113,7 +114,7 @@ fn a_backend_that_was_never_reachable_is_down() {
         service.backends[1].1.way = way;
         let plan = plan(&Model::default(), &target, Instant::now()).unwrap();
         assert_eq!(plan.model.records[&2].state, BackendState::Down as u8);
-        assert_eq!(plan.model.services[&key(0)].entries, [1]);
+        assert_eq!(plan.model.services[&key(0)].entries, [Slot::stable(1)]);
     }
 }
 
@@ -148,11 +149,11 @@ fn another_mode_is_another_backend() {
     let of = |forward| service_of(vec![(server(1, false, 80), active(forward, 1))]);
     let first = plan(&Model::default(), &of(Forward::Dsr), now).unwrap();
     let second = plan(&first.model, &of(Forward::Nat), now).unwrap();
-    assert_eq!(second.model.services[&key(0)].entries, [2]);
+    assert_eq!(second.model.services[&key(0)].entries, [Slot::stable(2)]);
     assert_eq!(second.model.retired().collect::<Vec<_>>(), [1]);
     assert_eq!(second.model.servers.len(), 1);
     let third = plan(&second.model, &of(Forward::Dsr), now).unwrap();
-    assert_eq!(third.model.services[&key(0)].entries, [1]);
+    assert_eq!(third.model.services[&key(0)].entries, [Slot::stable(1)]);
     assert_eq!(third.model.servers.len(), 0);
 }
 
@@ -167,6 +168,7 @@ fn servers_that_keep_ports_have_chains_of_their_own() {
         });
         let service = TargetService {
             index: Index::Counter,
+            prefix: 0,
             range,
             keeping: Keeping::Flows,
             backends: vec![(server(1, false, of_server), active(Forward::Nat, 1))],

@@ -8,6 +8,7 @@ use lb_common::{
         WHEEL_CHUNK, family_of, selector,
     },
     limits,
+    wheel::Slot,
 };
 
 use crate::plan::{Write, words};
@@ -17,7 +18,7 @@ pub struct Twin {
     pub endpoints: BTreeMap<(Address, u32), Endpoint>,
     pub backends: BTreeMap<u16, Backend>,
     pub tunnels: BTreeMap<u16, Tunnel>,
-    wheels: Vec<u16>,
+    wheels: Vec<Slot>,
 }
 
 impl Twin {
@@ -26,7 +27,7 @@ impl Twin {
             endpoints: BTreeMap::new(),
             backends: BTreeMap::new(),
             tunnels: BTreeMap::new(),
-            wheels: vec![0; limits::WHEEL_ENTRIES as usize],
+            wheels: vec![Slot::default(); limits::WHEEL_ENTRIES as usize],
         }
     }
 
@@ -82,7 +83,7 @@ impl Twin {
         self.endpoints.values().filter(is)
     }
 
-    pub fn wheel(&self, service: &Endpoint) -> &[u16] {
+    pub fn wheel(&self, service: &Endpoint) -> &[Slot] {
         let wheel = service.wheel();
         let start = (wheel.chunk * WHEEL_CHUNK) as usize;
         &self.wheels[start..start + wheel.length as usize]
@@ -91,8 +92,8 @@ impl Twin {
     /// What must hold for a packet that comes between any two writes.
     pub fn check(&self) {
         for service in self.of_kind(Kind::Service) {
-            for number in self.wheel(service) {
-                self.check_backend(service, *number);
+            for slot in self.wheel(service) {
+                self.check_backend(service, slot.backend());
             }
         }
         for server in self.of_kind(Kind::Server) {

@@ -10,7 +10,7 @@ use lb_common::{
     },
     hash::{FlowKeys, Seed},
     tags::{SERVICE_TAG, Tags},
-    wheel::Index,
+    wheel::{Index, Slot},
 };
 
 use super::Rig;
@@ -187,7 +187,8 @@ impl Rig {
             chunk: place as u32,
             length: service.wheel.len() as u32,
         };
-        self.tables.put_wheel(wheel.chunk, &service.wheel);
+        let places: Vec<Slot> = service.wheel.iter().copied().map(Slot::stable).collect();
+        self.tables.put_wheel(wheel.chunk, &places);
         let record = Endpoint::service(
             &keys,
             family(service.vip),

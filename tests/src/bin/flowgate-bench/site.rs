@@ -9,7 +9,7 @@ use lb_common::{
     },
     hash::FlowKeys,
     tags::Tags,
-    wheel::Index,
+    wheel::{Index, Slot},
 };
 
 use crate::frame::{NODE_MAC, ROUTER_MAC, Socket};
@@ -95,7 +95,7 @@ fn service(
         };
         tables.backends.store(u32::from(backend), &record);
     }
-    let entries: Vec<u16> = backends.collect();
+    let entries: Vec<Slot> = backends.map(Slot::stable).collect();
     let wheel = Wheel {
         // One chunk a service is enough here.
         chunk: number,
