@@ -246,6 +246,32 @@ fn retag(packet: &Packet, frame: &Frame, tags: Tags) -> Option<Packet> {
     Some(packet)
 }
 
+/// Moves what is behind the link layer `bytes` away from it, or towards it when negative:
+/// MAC addresses and tags stay before it, and the EtherType becomes `kind`. What is new
+/// between them is undefined. `None` when there is no room.
+#[inline(always)]
+#[must_use]
+pub fn part(packet: &Packet, frame: &Frame, bytes: i32, kind: u16) -> Option<Packet> {
+    let head = packet.window::<{ EthHdr::LEN + 2 * TAG }>()?;
+    let (first, second) = head.load_pair::<0>();
+    let last = head.load::<u32, 16>();
+    let packet = packet.with_head(bytes)?;
+    // Behind a link layer with fewer tags there may be what has been moved.
+    let head = packet.window::<{ EthHdr::LEN }>()?;
+    head.store::<u64, 0>(first);
+    head.store::<u32, 8>(second as u32);
+    if frame.ip > EthHdr::LEN {
+        let outer = packet.window::<{ EthHdr::LEN + TAG }>()?;
+        outer.store::<u32, { at::TYPE }>((second >> 32) as u32);
+    }
+    if frame.ip > EthHdr::LEN + TAG {
+        let inner = packet.window::<{ EthHdr::LEN + 2 * TAG }>()?;
+        inner.store::<u32, { at::TYPE + TAG }>(last);
+    }
+    packet.at::<2>(frame.ip - 2)?.store::<u16, 0>(kind);
+    Some(packet)
+}
+
 /// Addresses the frame to whom it came from, its tags as they are. `None` when it is too
 /// short.
 #[inline(always)]

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use lb_common::verdict::Verdict;
 
 use crate::{
-    arp, drops, dsr, echo, foreign, fragments, full_nat, headroom, icmp_errors, ipv6, nat_forward,
-    nat_return, pass, ranges,
+    arp, changing, drops, dsr, echo, foreign, fragments, full_nat, headroom, icmp_errors, ipv6,
+    nat_forward, nat_return, pass, ranges,
     row::{Row, check},
     solicitation, tags, too_big, tunnel,
 };
@@ -15,6 +15,7 @@ use crate::{
 pub fn tables() -> Vec<Vec<Row>> {
     vec![
         arp::rows(),
+        changing::rows(),
         drops::rows(),
         dsr::rows(),
         echo::rows(),

@@ -17,6 +17,7 @@ mod site;
 mod spec;
 
 mod arp;
+mod changing;
 mod drops;
 mod dsr;
 mod echo;

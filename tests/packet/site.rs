@@ -2,7 +2,8 @@
 
 use lb_common::{
     abi::{
-        Backend, BackendState, Endpoint, Family, Forward, Hop, Mac, NO_DEADLINE, Route, Wheel, ipv4,
+        Backend, BackendState, Endpoint, Family, Forward, Hop, Keeping, Mac, NO_DEADLINE, Route,
+        Wheel, ipv4,
     },
     tags::Tags,
     wheel::Index,
@@ -174,6 +175,12 @@ fn direct(rig: &mut Rig) {
     }
     rig.service(84, TCP, Index::Counter, &[6, 7]);
     rig.service(99, TCP, Index::Counter, &[]);
+    rig.service_at(
+        (VIP.into(), 60_086, TCP),
+        Keeping::Changes,
+        Index::Hash,
+        &[1],
+    );
     rig.service(99, UDP, Index::Hash, &[]);
 }
 

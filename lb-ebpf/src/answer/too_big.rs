@@ -1,7 +1,6 @@
 //! "Packet too big": ICMP errors to senders of what the way doesn't take.
 
 use lb_common::{abi::Family, checksum, verdict::Verdict};
-use network_types::eth::EthHdr;
 
 use super::LIFETIME;
 use crate::{
@@ -160,21 +159,12 @@ fn sum<const COUNT: usize>(packet: &Packet, at: usize, sum: u32) -> Option<u32> 
     Some(packet.at::<COUNT>(at)?.sum::<0, COUNT>(sum))
 }
 
-/// Leaves `quote` bytes of the IP packet in its frame, and puts `headers` bytes before it;
-/// addressed to whom it came from, with its tags.
+/// Leaves `quote` bytes of the IP packet in its frame, and makes room for `headers` bytes
+/// before it; addressed to whom it came from, with its tags.
 #[inline(always)]
 fn cut(packet: &Packet, frame: &Frame, quote: usize, headers: usize) -> Option<Packet> {
     let packet = packet.with_tail(growth(packet.length(), frame.ip + quote))?;
     frame::back(&packet)?;
-    let head = packet.window::<{ EthHdr::LEN + 8 }>()?;
-    let words = [head.load::<u64, 0>(), head.load::<u64, 8>()];
-    let last = head.load::<u32, 16>();
     let kind = packet.at::<2>(frame.ip - 2)?.load::<u16, 0>();
-    let packet = packet.with_head(growth(0, headers))?;
-    let head = packet.window::<{ EthHdr::LEN + 8 }>()?;
-    head.store::<u64, 0>(words[0]);
-    head.store::<u64, 8>(words[1]);
-    head.store::<u32, 16>(last);
-    packet.at::<2>(frame.ip - 2)?.store::<u16, 0>(kind);
-    Some(packet)
+    frame::part(&packet, frame, growth(0, headers), kind)
 }

@@ -5,7 +5,6 @@ use lb_common::{
     abi::{Family, Forward},
     verdict::Verdict,
 };
-use network_types::eth::EthHdr;
 
 use super::{Message, Quote, Sent};
 use crate::{
@@ -152,7 +151,8 @@ fn inner<O: Ip, I: Ip, F: Flows<I>>(
         Family::V4 => frame::IPV4,
         Family::V6 => frame::IPV6,
     };
-    let told = strip(packet, frame, tunnelled.inner, kind)
+    let bytes = growth(tunnelled.inner, frame.ip);
+    let told = frame::part(packet, frame, bytes, kind)
         .is_some_and(|packet| I::tell(packet.context(), there, mtu));
     if !told {
         return Some(Outcome::here(Verdict::DropNoHeadroom));
@@ -163,30 +163,4 @@ fn inner<O: Ip, I: Ip, F: Flows<I>>(
             None => Outcome::to(Verdict::RelayTooBig, hop),
         },
     )
-}
-
-/// The frame with nothing between its link layer and what lies at `inner`; `kind` is that
-/// one's EtherType.
-#[inline(always)]
-fn strip(packet: &Packet, frame: &Frame, inner: usize, kind: u16) -> Option<Packet> {
-    let head = packet.window::<{ EthHdr::LEN + 8 }>()?;
-    let words = [head.load::<u64, 0>(), head.load::<u64, 8>()];
-    let last = head.load::<u32, 16>();
-    let packet = packet.with_head(growth(inner, frame.ip))?;
-    // 22 bytes would be the longest link layer; what lies behind a shorter one is the
-    // packet's.
-    let [first, second] = words;
-    let front = packet.window::<{ EthHdr::LEN }>()?;
-    front.store::<u64, 0>(first);
-    front.store::<u32, 8>(second as u32);
-    if frame.ip >= EthHdr::LEN + 4 {
-        let tags = packet.window::<{ EthHdr::LEN + 2 }>()?;
-        tags.store::<u32, 12>((second >> 32) as u32);
-    }
-    if frame.ip == EthHdr::LEN + 8 {
-        let tags = packet.window::<{ EthHdr::LEN + 6 }>()?;
-        tags.store::<u32, 16>(last);
-    }
-    packet.at::<2>(frame.ip - 2)?.store::<u16, 0>(kind);
-    Some(packet)
 }

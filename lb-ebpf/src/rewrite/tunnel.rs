@@ -5,7 +5,6 @@ use lb_common::{
     checksum,
     verdict::Verdict,
 };
-use network_types::eth::EthHdr;
 
 use super::{SPREAD_BITS, Way};
 use crate::{
@@ -59,7 +58,7 @@ pub fn forward<I: Ip>(packet: &Packet, frame: &Frame, way: Way) -> Option<Verdic
     };
     let is_v4 = matches!(mode, Forward::Ip4 | Forward::Gue4);
     let kind = if is_v4 { frame::IPV4 } else { frame::IPV6 };
-    let Some(grown) = grow(packet, frame, mode.overhead(), kind) else {
+    let Some(grown) = frame::part(packet, frame, i32::from(mode.overhead()), kind) else {
         return Some(Verdict::DropNoHeadroom);
     };
     let (high, low) = tunnel.source(spread);
@@ -72,18 +71,6 @@ pub fn forward<I: Ip>(packet: &Packet, frame: &Frame, way: Way) -> Option<Verdic
         return Some(Verdict::DropInternal);
     }
     frame::send(&grown, frame, backend.hop())
-}
-
-/// The frame with `overhead` bytes more before its IP header, of which `kind` is the
-/// EtherType then. Its tags stay; its MAC addresses are undefined.
-#[inline(always)]
-fn grow(packet: &Packet, frame: &Frame, overhead: u16, kind: u16) -> Option<Packet> {
-    // Type and identifier of both tags, as far as there are any.
-    let tags = packet.at::<8>(EthHdr::LEN - 2)?.load::<u64, 0>();
-    let packet = packet.with_head(i32::from(overhead))?;
-    packet.at::<8>(EthHdr::LEN - 2)?.store::<u64, 0>(tags);
-    packet.at::<2>(frame.ip - 2)?.store::<u16, 0>(kind);
-    Some(packet)
 }
 
 /// What outer headers say beside the addresses.

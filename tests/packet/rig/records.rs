@@ -75,13 +75,24 @@ impl Rig {
 
     /// Another wheel for a service, in the same chunks.
     pub fn wheel_at(&mut self, place: Place, wheel: &[u16]) {
+        let places: Vec<Slot> = wheel.iter().copied().map(Slot::stable).collect();
+        self.places(place, &places);
+    }
+
+    /// From its next wheel on a service knows its clients by so many bits.
+    pub fn prefix(&mut self, place: Place, bits: u8) {
+        let service = self.endpoints[&place].with_prefix(bits);
+        self.endpoints.insert(place, service);
+    }
+
+    /// Another wheel for a service, place by place.
+    pub fn places(&mut self, place: Place, wheel: &[Slot]) {
         let service = self.endpoints[&place];
         let at = Wheel {
             length: wheel.len() as u32,
             ..service.wheel()
         };
-        let places: Vec<Slot> = wheel.iter().copied().map(Slot::stable).collect();
-        self.tables.put_wheel(at.chunk, &places);
+        self.tables.put_wheel(at.chunk, wheel);
         self.endpoint(&service.with_wheel(at));
     }
 
