@@ -44,6 +44,8 @@ impl Index {
 /// One place of a wheel: the backend that has it and, while it changes hands, what becomes
 /// of the flows that it had before.
 ///
+/// A place that nobody has taken over has backend 0: what begins there is dropped.
+///
 /// Flows that are in the flow table follow their entry, but in a stable place, where none
 /// is looked up. Services that remember every flow have stable places only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

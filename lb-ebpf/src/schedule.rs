@@ -250,7 +250,16 @@ pub fn stable<I: Ip>(service: EndpointRef, segment: &Segment<I>, hash: u64) -> O
     } else {
         Verdict::ForwardStable
     };
-    Some(given(slot.backend(), verdict))
+    Some(handed(slot.backend(), verdict))
+}
+
+/// The backend of that number; a place that nobody has taken over has 0.
+#[inline(always)]
+fn handed(number: u16, verdict: Verdict) -> Choice {
+    if number == 0 {
+        return Choice::none(Verdict::DropNoBackend);
+    }
+    given(number, verdict)
 }
 
 /// The same, while its place changes hands.
@@ -273,7 +282,7 @@ pub fn changing<I: Ip, F: Flows<I>>(
             if keeps(backend.state(), segment.opens(), found.entry, now) {
                 kept::<I, F>(segment, found, now, backend)
             } else {
-                let chosen = given(slot.backend(), again(segment));
+                let chosen = handed(slot.backend(), again(segment));
                 moved::<I, F>(segment, found, now, chosen)
             }
         }
@@ -300,7 +309,10 @@ fn unentered<I: Ip, F: Flows<I>>(slot: wheel::Slot, segment: &Segment<I>, key: &
         (false, true) if gone => Verdict::ForwardMoved,
         (false, true) => Verdict::ForwardAdopted,
     } as u32;
-    if is_moving && !enters::<I, F>(segment, key, node::any(u64::from(number)) as u16) {
+    if number != 0
+        && is_moving
+        && !enters::<I, F>(segment, key, node::any(u64::from(number)) as u16)
+    {
         // Without an entry its other packets are taken for older ones, and go there.
         if !gone {
             number = slot.before();
@@ -316,7 +328,7 @@ fn unentered<I: Ip, F: Flows<I>>(slot: wheel::Slot, segment: &Segment<I>, key: &
             opened,
             place: 0,
         },
-        _ => Choice::none(Verdict::DropInternal),
+        _ => Choice::none(Verdict::DropNoBackend),
     }
 }
 

@@ -229,8 +229,20 @@ fn an_error_about_a_flow_that_nobody_remembers_reaches_its_backend() {
 }
 
 #[test]
-fn an_empty_wheel_has_no_backend() {
-    let mut rig = service(Index::Hash, &[]);
-    let frame = Frame::tcp(client(0), (VIP, PORT), "S");
-    assert_eq!(rig.send(&frame.bytes()).verdict, DropNoBackend);
+fn where_nobody_takes_over_only_what_began_before_goes_on() {
+    let mut rig = service(Index::Hash, &[Slot::moving(0, 1)]);
+    rig.state(1, BackendState::Draining);
+    assert_eq!(tcp(&mut rig, client(0), "A"), (ForwardAdopted, 1));
+    let verdict = |rig: &mut Rig, n, flags| {
+        let frame = Frame::tcp(client(n), (VIP, PORT), flags);
+        rig.send(&frame.bytes()).verdict
+    };
+    assert_eq!(verdict(&mut rig, 1, "S"), DropNoBackend);
+    assert_eq!(verdict(&mut rig, 0, "S"), DropNoBackend);
+    rig.state(1, BackendState::Down);
+    assert_eq!(verdict(&mut rig, 2, "A"), DropNoBackend);
+    for wheel in [&[][..], &[Slot::default()]] {
+        becomes(&mut rig, wheel);
+        assert_eq!(verdict(&mut rig, 3, "S"), DropNoBackend);
+    }
 }

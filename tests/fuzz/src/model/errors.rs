@@ -89,13 +89,14 @@ impl Model {
                     client_port: quote.destination.1,
                     vip_port: port,
                 };
-                Some((quote, key, self.flows.get(&key)?))
+                let maybe = self.backends_of(key);
+                (!maybe.is_empty()).then_some((quote, key, maybe))
             });
         let Some((quote, key, maybe)) = flow else {
             return vec![unknown];
         };
         let mut outcomes = Vec::new();
-        for &(number, _) in maybe {
+        for number in maybe {
             let backend = self.site.backend(number);
             match backend.filter(|backend| backend.standing != Standing::Down) {
                 None => outcomes.push(unknown.clone()),

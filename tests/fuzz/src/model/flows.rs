@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use lb_common::verdict::Verdict;
 
 use super::Model;
-use crate::site::Standing;
+use crate::site::{Memory, Standing};
 
 /// A flow as its client began it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,6 +70,16 @@ pub fn ends(is_tcp: bool, flags: u8) -> bool {
     is_tcp && flags & 0b101 != 0
 }
 
+fn nowhere(verdict: Verdict) -> Vec<Choice> {
+    vec![Choice {
+        backend: None,
+        verdict,
+        entry: None,
+        by_hash: false,
+        next_turn: None,
+    }]
+}
+
 impl Stage {
     /// After a packet of the client's.
     #[must_use]
@@ -104,8 +114,18 @@ impl Model {
     /// Every way in which a segment may find its backend.
     pub(super) fn choices(&self, key: Key, is_tcp: bool, flags: u8) -> Vec<Choice> {
         let opens = opens(is_tcp, flags);
-        let Some(flow) = self.flows.get(&key) else {
-            return self.unknown(key, is_tcp, flags);
+        let service = &self.site.services[key.service];
+        let takes_turns = match service.memory {
+            Memory::All => opens,
+            _ if service.wheel.is_empty() => return nowhere(Verdict::DropNoBackend),
+            _ => false,
+        };
+        let known = self.flows.get(&key);
+        let Some(flow) = known.filter(|_| service.memory != Memory::Nothing) else {
+            return match service.memory {
+                Memory::All => self.unknown(key, is_tcp, flags),
+                memory => self.unentered(key, is_tcp, flags, memory),
+            };
         };
         let mut choices = Vec::new();
         for &(number, stage) in flow {
@@ -119,7 +139,8 @@ impl Model {
                     next_turn: None,
                 });
             } else if opens {
-                choices.extend(self.scheduled(key, true, Verdict::ForwardNew, Some(Stage::New)));
+                let entered = Some(Stage::New);
+                choices.extend(self.scheduled(key, takes_turns, Verdict::ForwardNew, entered));
             } else {
                 choices.extend(self.scheduled(key, false, Verdict::ForwardMoved, Some(after)));
             }
@@ -136,15 +157,6 @@ impl Model {
     }
 
     fn unknown(&self, key: Key, is_tcp: bool, flags: u8) -> Vec<Choice> {
-        let nowhere = |verdict| {
-            vec![Choice {
-                backend: None,
-                verdict,
-                entry: None,
-                by_hash: false,
-                next_turn: None,
-            }]
-        };
         let full_nat = self.site.services[key.service].full_nat;
         if ends(is_tcp, flags) {
             if full_nat {
@@ -167,6 +179,53 @@ impl Model {
         }
     }
 
+    /// What isn't known to a service that remembers changes only: section 3b.
+    fn unentered(&self, key: Key, is_tcp: bool, flags: u8, memory: Memory) -> Vec<Choice> {
+        let opens = opens(is_tcp, flags);
+        let Memory::Changes { before } = memory else {
+            let verdict = if opens {
+                Verdict::ForwardNew
+            } else {
+                Verdict::ForwardStable
+            };
+            return self.scheduled(key, false, verdict, None);
+        };
+        let standing = self.site.backend(before).map(|backend| backend.standing);
+        let gone = matches!(standing, None | Some(Standing::Down));
+        let to_before = |verdict, entered: Option<Stage>| {
+            vec![Choice {
+                backend: Some(before),
+                verdict,
+                entry: entered.map(|stage| (before, stage)),
+                by_hash: false,
+                next_turn: None,
+            }]
+        };
+        let (new, untracked) = (Some(Stage::New), Verdict::ForwardUntracked);
+        match (ends(is_tcp, flags), opens, gone) {
+            (true, _, true) => self.scheduled(key, false, untracked, None),
+            (true, _, false) => to_before(untracked, None),
+            (false, true, _) => self.scheduled(key, false, Verdict::ForwardNew, new),
+            (false, false, true) => self.scheduled(key, false, Verdict::ForwardMoved, new),
+            (false, false, false) => to_before(Verdict::ForwardAdopted, new),
+        }
+    }
+
+    /// The backends that a flow may have, as far as anything tells.
+    pub(super) fn backends_of(&self, key: Key) -> Vec<u16> {
+        let service = &self.site.services[key.service];
+        let known = self.flows.get(&key);
+        let known = known.map(|flow| flow.iter().map(|&(number, _)| number).collect());
+        let by_hash = || self.hash_says.get(&key).unwrap_or(&service.wheel).clone();
+        match service.memory {
+            Memory::All => known.unwrap_or_default(),
+            Memory::Nothing => by_hash(),
+            Memory::Rest => known.unwrap_or_else(by_hash),
+            Memory::Changes { .. } if service.wheel.is_empty() => known.unwrap_or_default(),
+            Memory::Changes { before } => known.unwrap_or_else(|| vec![before]),
+        }
+    }
+
     /// Whose turn it is for what is `new`, or whom the hash may name.
     fn scheduled(
         &self,
@@ -185,13 +244,7 @@ impl Model {
             next_turn,
         };
         if wheel.is_empty() {
-            return vec![Choice {
-                backend: None,
-                verdict: Verdict::DropNoBackend,
-                entry: None,
-                by_hash: false,
-                next_turn: None,
-            }];
+            return nowhere(Verdict::DropNoBackend);
         }
         if new && service.takes_turns {
             let turn = self.turns.get(&key.service).copied().unwrap_or(0);

@@ -60,7 +60,9 @@ impl Model {
             vip_port: port,
         };
         let mut outcomes = Vec::new();
-        for &(number, _) in self.flows.get(&key).map_or(&[][..], Vec::as_slice) {
+        let backends = self.backends_of(key);
+        let is_sure = backends.len() == 1;
+        for number in backends {
             let Some(backend) = self.site.backend(number) else {
                 continue;
             };
@@ -88,8 +90,9 @@ impl Model {
             let way = frames::way(hop);
             let relay = frames::sent(Verdict::RelayTooBig, way, sent, &[]);
             outcomes.extend(self.limited(relay));
-            // Its flows are about to move: whether the client is told is all the same.
-            if backend.standing == Standing::Down {
+            // Its flows are about to move: whether the client is told is all the same. And
+            // where the hash names another backend, it is about nothing of ours.
+            if backend.standing == Standing::Down || !is_sure {
                 outcomes.push(Outcome::pass(Verdict::PassNotVip, frame));
             }
         }

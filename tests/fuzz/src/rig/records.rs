@@ -16,7 +16,7 @@ use lb_common::{
 use super::Rig;
 use crate::{
     bytes::octets,
-    site::{Backend, GUE_PORT, Hop, Mode, Route, Service, Site, Standing, TCP, UDP, Way},
+    site::{Backend, GUE_PORT, Hop, Memory, Mode, Route, Service, Site, Standing, TCP, UDP, Way},
 };
 
 /// The other interface's place in the device map; ours has 0.
@@ -187,7 +187,12 @@ impl Rig {
             chunk: place as u32,
             length: service.wheel.len() as u32,
         };
-        let places: Vec<Slot> = service.wheel.iter().copied().map(Slot::stable).collect();
+        let place_of = |number| match service.memory {
+            Memory::All | Memory::Nothing => Slot::stable(number),
+            Memory::Changes { before } => Slot::moving(number, before),
+            Memory::Rest => Slot::tracked(number),
+        };
+        let places: Vec<Slot> = service.wheel.iter().copied().map(place_of).collect();
         self.tables.put_wheel(wheel.chunk, &places);
         let record = Endpoint::service(
             &keys,
@@ -195,10 +200,12 @@ impl Rig {
             words(service.vip),
             service.ports.start().to_be(),
             service.protocol,
-            if service.full_nat {
-                Keeping::Ports
-            } else {
-                Keeping::Flows
+            match (service.full_nat, service.memory) {
+                (true, _) => Keeping::Ports,
+                (false, Memory::All) => Keeping::Flows,
+                (false, Memory::Nothing | Memory::Changes { .. } | Memory::Rest) => {
+                    Keeping::Changes
+                }
             },
             if service.takes_turns {
                 Index::Counter

@@ -59,8 +59,26 @@ pub struct Service {
     pub takes_turns: bool,
     /// Whether its flows have source ports of ours.
     pub full_nat: bool,
+    /// Which of its flows are remembered.
+    pub memory: Memory,
     /// The backends that new flows get.
     pub wheel: Vec<u16>,
+}
+
+/// What a service remembers of its flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// All of them.
+    All,
+    /// None: their hash says.
+    Nothing,
+    /// Its wheel's places change hands: they all were this backend's before.
+    Changes {
+        /// Whose what isn't known is.
+        before: u16,
+    },
+    /// What it knows from then.
+    Rest,
 }
 
 /// Whether a backend takes flows.
@@ -273,12 +291,19 @@ impl Site {
         };
         backend.standing = standing;
         let service = backend.service;
+        let given_up = match self.services[service].memory {
+            Memory::Changes { before } => before,
+            Memory::All | Memory::Nothing | Memory::Rest => 0,
+        };
+        let of_service = |backend: &&Backend| backend.service == service;
         self.services[service].wheel = self
             .backends
             .iter()
             .flatten()
-            .filter(|backend| backend.service == service && backend.standing == Standing::Active)
+            .filter(of_service)
+            .filter(|backend| backend.standing == Standing::Active)
             .map(|backend| backend.number)
+            .filter(|&number| number != given_up)
             .collect();
     }
 }

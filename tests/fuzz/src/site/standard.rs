@@ -3,7 +3,9 @@
 
 use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive};
 
-use super::{Backend, Hop, Mode, Pool, Route, Service, Site, Standing, TCP, Tunnel, UDP, Vip, Way};
+use super::{
+    Backend, Hop, Memory, Mode, Pool, Route, Service, Site, Standing, TCP, Tunnel, UDP, Vip, Way,
+};
 use crate::bytes::Mac;
 
 /// Port ranges and single ports of the services, see [`standard`].
@@ -96,6 +98,7 @@ fn single_ports(site: &mut Site, vip: IpAddr) {
             port += 1;
         }
     }
+    changing(site, vip);
     // Nobody serves these two.
     for protocol in [TCP, UDP] {
         site.services.push(Service {
@@ -104,8 +107,30 @@ fn single_ports(site: &mut Site, vip: IpAddr) {
             protocol,
             takes_turns: protocol == TCP,
             full_nat: false,
+            memory: Memory::All,
             wheel: Vec::new(),
         });
+    }
+}
+
+/// Services by hash that remember only what changes, from port 110 on.
+fn changing(site: &mut Site, vip: IpAddr) {
+    let mut port = 110;
+    for mode in [Mode::Dsr, Mode::Ip4, Mode::Ip6, Mode::Gue4, Mode::Gue6] {
+        for place in 0..3 {
+            for protocol in [TCP, UDP] {
+                service(site, vip, port..=port, protocol, mode, false, 0);
+                let service = site.services.last_mut().expect("just made");
+                service.memory = match place {
+                    0 => Memory::Nothing,
+                    1 => Memory::Changes {
+                        before: service.wheel.pop().expect("three backends"),
+                    },
+                    _ => Memory::Rest,
+                };
+            }
+            port += 1;
+        }
     }
 }
 
@@ -138,6 +163,7 @@ fn shared_server(site: &mut Site, vip: IpAddr) {
             protocol,
             takes_turns: true,
             full_nat: false,
+            memory: Memory::All,
             wheel: vec![number],
         });
         site.backends.push(Some(Backend {
@@ -191,6 +217,7 @@ fn service(
         protocol,
         takes_turns,
         full_nat: mode == Mode::FullNat,
+        memory: Memory::All,
         wheel: numbers.collect(),
     });
 }
