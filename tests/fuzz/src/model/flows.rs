@@ -247,9 +247,14 @@ impl Model {
             return nowhere(Verdict::DropNoBackend);
         }
         if new && service.takes_turns {
-            let turn = self.turns.get(&key.service).copied().unwrap_or(0);
-            let turn = if turn < wheel.len() { turn } else { 0 };
-            return vec![choice(wheel[turn], false, Some(turn + 1))];
+            let turn = self.turns.get(&key.service).copied().unwrap_or(Some(0));
+            let turns = match turn {
+                Some(turn) if turn < wheel.len() => turn..turn + 1,
+                Some(_) => 0..1,
+                None => 0..wheel.len(),
+            };
+            let taken = |turn: usize| choice(wheel[turn], false, Some(turn + 1));
+            return turns.map(taken).collect();
         }
         let said = self.hash_says.get(&key);
         said.unwrap_or(wheel)

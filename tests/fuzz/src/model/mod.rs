@@ -162,7 +162,8 @@ pub struct Model {
     /// Flows that have one which nobody has seen yet.
     portless: HashSet<Key>,
     hash_says: HashMap<Key, Vec<u16>>,
-    turns: HashMap<usize, usize>,
+    /// Whose turn is next in a service; `None` when nothing tells.
+    turns: HashMap<usize, Option<usize>>,
     spread: HashMap<Key, (u32, u32)>,
     fragments: HashMap<fragments::Id, Remembered>,
     told: too_big::Told,
@@ -325,6 +326,12 @@ impl Model {
                 }
                 Effect::Hash(..) => {}
                 Effect::Turn(service, next) => {
+                    // Whether a turn was taken isn't seen of a packet that goes nowhere.
+                    let is_taken = |effects: &Vec<Effect>| {
+                        let turn = |e: &Effect| matches!(*e, Effect::Turn(s, n) if (s, n) == (service, next));
+                        effects.iter().any(turn)
+                    };
+                    let next = fitting.iter().all(is_taken).then_some(next);
                     self.turns.insert(service, next);
                 }
                 Effect::Spread(key, mask, bits) => {
