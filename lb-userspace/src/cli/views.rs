@@ -49,10 +49,18 @@ pub(super) fn status(status: &Status) -> String {
     }
     text.push_str(&services(&status.services));
     for service in &status.services {
+        let in_use = |one: &BackendView| one.backup && one.state == DataState::Active;
+        if service.backends.iter().any(in_use) {
+            // Writing to a string can't fail.
+            let _ = write!(
+                text,
+                "\n{}: its backups take the new connections, for no other backend does",
+                service.name
+            );
+        }
         for backend in &service.backends {
             if let Some(trouble) = trouble(backend) {
                 let name = format!("{}/{}", service.name, backend.name);
-                // Writing to a string can't fail.
                 let _ = write!(text, "\n{name}: {}", trouble.replace(char::is_control, " "));
             }
         }
@@ -215,7 +223,10 @@ fn active(backends: &[BackendView]) -> String {
     };
     let all = backends.iter().filter(|one| !one.backup).count();
     let mut text = format!("{}/{all}", count(false, DataState::Active));
-    for (state, what) in [(DataState::Active, "backup"), (DataState::Standby, "standby")] {
+    for (state, what) in [
+        (DataState::Active, "backup"),
+        (DataState::Standby, "standby"),
+    ] {
         match count(true, state) {
             0 => {}
             backups => text += &format!(" +{backups} {what}"),

@@ -69,7 +69,11 @@ impl<'a> Value<'a> {
     /// The value as a truth value.
     pub(super) fn boolean(self) -> Result<bool, Refusal> {
         self.value.as_bool().ok_or_else(|| {
-            let help = format!("write {} or {}", self.written("true"), self.written("false"));
+            let help = format!(
+                "write {} or {}",
+                self.written("true"),
+                self.written("false")
+            );
             self.mistyped("true or false", help)
         })
     }

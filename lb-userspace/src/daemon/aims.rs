@@ -15,9 +15,7 @@ use lb_common::abi::{self, BackendState, Range};
 
 pub use self::way::{NoWay, Way};
 use crate::{
-    config::model::{
-        AdminState, Backend, Config, Encapsulation, Forward, Ports, Service,
-    },
+    config::model::{AdminState, Backend, Config, Encapsulation, Forward, Ports, Service},
     health::{Health, TargetId},
     net::{Family, NetState},
     plan::{self, ServiceKey, Target, TargetBackend, TargetService},

@@ -58,3 +58,80 @@ fn identity(server: SocketAddr) -> u64 {
     let (family, words) = address::words(server.ip());
     hash::endpoint(words, selector(family, server.port(), 0, Kind::Server))
 }
+
+#[cfg(test)]
+mod tests {
+    use lb_common::{
+        abi::{BackendState, Forward, Keeping},
+        wheel::Index,
+    };
+
+    use super::*;
+    use crate::plan::{TargetBackend, Way};
+
+    /// A service of backends with these weights; what is below 0 is a backup's.
+    fn service(index: Index, weights: &[i16]) -> (TargetService, Vec<u16>) {
+        let backend = |(n, &weight): (usize, &i16)| {
+            let backend = TargetBackend {
+                forward: Forward::Dsr,
+                weight: weight.unsigned_abs(),
+                backup: weight < 0,
+                state: BackendState::Active,
+                way: Way::Unknown,
+            };
+            (SocketAddr::from(([10, 0, 0, n as u8 + 1], 80)), backend)
+        };
+        let service = TargetService {
+            index,
+            prefix: 0,
+            range: None,
+            keeping: Keeping::Flows,
+            backends: weights.iter().enumerate().map(backend).collect(),
+        };
+        let numbers = (1..).take(weights.len()).collect();
+        (service, numbers)
+    }
+
+    fn owners_of(index: Index, weights: &[i16], down: &[u16]) -> Vec<u16> {
+        let (service, numbers) = service(index, weights);
+        owners(&service, &numbers, 0, |number| !down.contains(&number))
+    }
+
+    #[test]
+    fn backups_wait_until_no_other_is_left() {
+        let all = [2, -1, 1, -1];
+        assert_eq!(owners_of(Index::Counter, &all, &[]), [1, 3, 1]);
+        assert_eq!(owners_of(Index::Counter, &all, &[1]), [3]);
+        assert_eq!(owners_of(Index::Counter, &all, &[1, 3]), [2, 4]);
+        assert_eq!(owners_of(Index::Load, &all, &[1, 3, 4]), [2]);
+        assert!(owners_of(Index::Random, &all, &[1, 2, 3, 4]).is_empty());
+        assert!(owners_of(Index::Hash, &all, &[1, 2, 3, 4]).is_empty());
+    }
+
+    #[test]
+    fn a_wheel_found_by_hash_keeps_its_length() {
+        let eleven = [1; 11];
+        let whole = owners_of(Index::Hash, &eleven, &[]);
+        assert_eq!(whole.len(), 2_042);
+        let down: Vec<u16> = (2..=11).collect();
+        assert_eq!(owners_of(Index::Source, &eleven, &down), [1; 2_042]);
+        let (three, numbers) = service(Index::Hash, &[1, 1, -1]);
+        assert_eq!(owners(&three, &numbers, 0, |_| true).len(), 1_021);
+        assert_eq!(owners(&three, &numbers, 2_042, |_| true).len(), 2_042);
+        assert_eq!(owners(&three, &numbers, 2_042, |n| n == 3), [3; 2_042]);
+    }
+
+    #[test]
+    fn a_server_is_known_by_its_address_and_port() {
+        let all = [
+            "10.0.0.1:80",
+            "10.0.0.1:81",
+            "10.0.0.2:80",
+            "[2001:db8::1]:80",
+        ];
+        let all = all.map(|server| identity(server.parse().expect("an address")));
+        for (n, one) in all.iter().enumerate() {
+            assert!(!all[n + 1..].contains(one));
+        }
+    }
+}
