@@ -36,6 +36,7 @@ fn add(service: &str, name: &str, address: &str, weight: u32) -> Change {
         address: address.parse().unwrap(),
         port: None,
         weight,
+        backup: false,
     }
 }
 
@@ -90,6 +91,21 @@ fn what_cancels_out_leaves_nothing_behind() {
         assert!(desired.apply(change).unwrap().changed);
     }
     assert_eq!(desired.changes(), RuntimeChanges::default());
+}
+
+#[test]
+fn what_was_a_backup_can_be_added_as_an_ordinary_backend() {
+    let mut desired = Desired::new(config());
+    let sorry = named("remove-backend", "api", "sorry");
+    assert!(desired.apply(sorry).unwrap().changed);
+    let ordinary = add("api", "sorry", "10.0.0.99", 1);
+    assert!(desired.apply(ordinary).unwrap().changed);
+    let changes = desired.changes();
+    assert_eq!(changes.changes.len(), 2);
+    let (restored, warnings) = Desired::restore(config(), &changes);
+    assert!(warnings.is_empty());
+    let backups = restored.config().services[1].backends.iter();
+    assert_eq!(backups.filter(|backend| backend.backup).count(), 0);
 }
 
 #[test]
@@ -233,6 +249,7 @@ fn any_change() -> impl Strategy<Value = Change> {
                     address: address.parse().unwrap(),
                     port,
                     weight,
+                    backup: weight == 2,
                 },
                 1 => Change::RemoveBackend { service, name },
                 2 => Change::Enable { service, name },
@@ -261,7 +278,7 @@ fn keeps_the_rules(config: &Config) -> bool {
                     && b.address.to_string() != "2001:db8::200"
                     && b.address.to_string() != "::ffff:10.0.0.13"
                     && (1..=256).contains(&b.weight)
-                    && (service.scheduler == Scheduler::WeightedRoundRobin || b.weight == 1)
+                    && (service.scheduler != Scheduler::RoundRobin || b.weight == 1)
                     && match service.name.as_str() {
                         "web" => b.address.is_ipv4() && b.port != 0,
                         "api" => b.address.is_ipv4() && b.port == 80,

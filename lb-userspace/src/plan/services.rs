@@ -6,7 +6,10 @@ use std::{
     time::Instant,
 };
 
-use lb_common::abi::{BackendState, Endpoint, NO_DEADLINE, Wheel};
+use lb_common::{
+    abi::{BackendState, Endpoint, NO_DEADLINE, Wheel},
+    wheel::Slot,
+};
 
 use super::{
     Numbers, Placed, PlanError, Planner, ServiceKey, Target, TargetService, Write, address,
@@ -56,9 +59,14 @@ impl Planner {
         numbers: &[u16],
         now: Instant,
     ) -> Result<(), PlanError> {
-        let entries = wheel::entries(service, numbers, |number| {
+        let least_length = match self.model.services.get(&key) {
+            Some(placed) if placed.index.is_steady() => placed.wheel.length,
+            _ => 0,
+        };
+        let owners = wheel::owners(service, numbers, least_length, |number| {
             self.model.records[&number].state == BackendState::Active as u8
         });
+        let entries: Vec<Slot> = owners.into_iter().map(Slot::stable).collect();
         let old = self.model.services.get(&key).cloned();
         let placed = old.as_ref().filter(|placed| placed.in_table);
         if let Some(placed) = placed

@@ -98,6 +98,32 @@ state = "drain"
 }
 
 #[test]
+fn every_scheduler_is_read() {
+    for (name, scheduler) in Scheduler::ALL {
+        let text = service(&format!("scheduler = \"{name}\"\nforward = \"dsr\""));
+        let read = &parse(&text).unwrap().services[0];
+        assert_eq!((read.scheduler, read.source_prefix), (scheduler, None));
+    }
+    let networks = service("scheduler = \"source\"\nsource_prefix = 24\nforward = \"dsr\"");
+    assert_eq!(
+        parse(&networks).unwrap().services[0].source_prefix,
+        Some(24)
+    );
+}
+
+#[test]
+fn a_backend_may_be_a_backup() {
+    for (keys, backup) in [
+        ("", false),
+        ("backup = false", false),
+        ("backup = true", true),
+    ] {
+        let config = parse(&backend(&format!("address = \"10.0.0.11\"\n{keys}"))).unwrap();
+        assert_eq!(config.services[0].backends[0].backup, backup);
+    }
+}
+
+#[test]
 fn a_service_may_have_no_backends_and_no_health() {
     let config = parse(&dsr()).unwrap();
     assert!(config.services[0].backends.is_empty());
@@ -235,5 +261,14 @@ fn the_examples_are_all_right() {
         }
     }
     names.sort();
-    assert_eq!(names, ["full-nat", "tunnel-ipv6", "web-dsr", "web-nat"]);
+    assert_eq!(
+        names,
+        [
+            "full-nat",
+            "maglev-dsr",
+            "tunnel-ipv6",
+            "web-dsr",
+            "web-nat"
+        ]
+    );
 }

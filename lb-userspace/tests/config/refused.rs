@@ -111,6 +111,14 @@ refusals! {
     weight_negative: backend("address = \"10.0.0.11\"\nweight = -1");
     weight_is_a_fraction: backend("address = \"10.0.0.11\"\nweight = 0.5");
     weight_with_round_robin: backend("address = \"10.0.0.11\"\nweight = 3");
+    source_prefix_of_another_scheduler: service("forward = \"dsr\"\nscheduler = \"maglev\"\nsource_prefix = 24");
+    source_prefix_without_a_scheduler: service("forward = \"dsr\"\nsource_prefix = 24");
+    source_prefix_out_of_bounds: service("forward = \"dsr\"\nscheduler = \"source\"\nsource_prefix = 33");
+    source_prefix_ipv6_out_of_bounds: service("forward = \"dsr\"\nscheduler = \"source\"\nsource_prefix = 0")
+        .replace("203.0.113.10", "2001:db8::10");
+    source_prefix_as_text: service("forward = \"dsr\"\nscheduler = \"source\"\nsource_prefix = \"/24\"");
+    scheduler_unknown: service("forward = \"dsr\"\nscheduler = \"wlc\"");
+    backup_as_text: backend("address = \"10.0.0.11\"\nbackup = \"yes\"");
     backend_state_unknown: backend("address = \"10.0.0.11\"\nstate = \"draining\"");
     health_without_kind: health("path = \"/\"");
     health_is_text: service("forward = \"dsr\"\nhealth = \"http\"");

@@ -149,19 +149,23 @@ fn interface(name: &str, mode: Option<XdpMode>, state: LinkState) -> InterfaceVi
 }
 
 fn view(service: &Service) -> ServiceView {
+    let takes = |one: &Backend| !one.backup && one.admin == AdminState::Enabled;
+    let has_others = service.backends.iter().any(takes);
+    let backends = service.backends.iter();
     ServiceView {
         name: service.name.clone(),
         vip: service.vip,
         port: service.port,
         protocol: service.protocol,
         scheduler: service.scheduler,
+        source_prefix: service.source_prefix,
         forward: service.forward,
-        backends: service.backends.iter().map(backend_view).collect(),
+        backends: backends.map(|one| backend_view(one, has_others)).collect(),
         counters: COUNTERS,
     }
 }
 
-fn backend_view(backend: &Backend) -> BackendView {
+fn backend_view(backend: &Backend, has_others: bool) -> BackendView {
     let (failed, narrow) = (backend.name == "web2", backend.name == "media1");
     let (state, reason) = match failed {
         true => (HealthState::Failed, Some("connection refused".to_owned())),
@@ -172,6 +176,7 @@ fn backend_view(backend: &Backend) -> BackendView {
         address: backend.address,
         port: backend.port,
         weight: backend.weight,
+        backup: backend.backup,
         admin: backend.admin.into(),
         health: HealthView {
             state,
@@ -184,10 +189,11 @@ fn backend_view(backend: &Backend) -> BackendView {
             path_mtu: narrow.then_some(1_300),
             trouble: narrow.then(|| "packets over 1300 bytes are answered".to_owned()),
         },
-        state: match (failed, backend.admin) {
-            (true, _) => DataState::Down,
-            (false, AdminState::Draining) => DataState::Draining,
-            (false, AdminState::Enabled) => DataState::Active,
+        state: match (failed, backend.admin, backend.backup && has_others) {
+            (true, ..) => DataState::Down,
+            (_, AdminState::Draining, _) => DataState::Draining,
+            (_, AdminState::Enabled, true) => DataState::Standby,
+            (_, AdminState::Enabled, false) => DataState::Active,
         },
         counters: COUNTERS,
     }

@@ -1,6 +1,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use lb_common::abi::{Route, Tunnel};
+use lb_common::{
+    abi::{Keeping, Route, Tunnel},
+    wheel::Index,
+};
 use rtnetlink::{
     RouteMessageBuilder,
     packet_route::{
@@ -365,6 +368,36 @@ fn a_family_that_the_node_has_no_address_of_is_refused() {
     assert!(
         refused.contains("backend `one` has the IPv6 address 2001:db8::11"),
         "{refused}"
+    );
+}
+
+#[test]
+fn schedulers_become_indexes() {
+    let of = |vip: &str, forward: &str, rest: &str| {
+        let service = service(vip, "443", &format!("forward = \"{forward}\"\n{rest}"));
+        let backend = match vip.contains(':') {
+            true => "2001:db8::11",
+            false => "192.0.2.11",
+        };
+        let config = config("", &service, backend);
+        let (target, _) = aims(&config, &HashMap::new(), &net(), &ports());
+        let service = target.services.into_values().next().expect("a service");
+        (service.index, service.keeping, service.prefix)
+    };
+    let (v4, v6) = ("203.0.113.10", "2001:db8:9::1");
+    let maglev = "scheduler = \"maglev\"";
+    assert_eq!(of(v4, "dsr", ""), (Index::Counter, Keeping::Flows, 32));
+    assert_eq!(of(v4, "dsr", maglev), (Index::Hash, Keeping::Changes, 32));
+    assert_eq!(of(v4, "nat", maglev), (Index::Hash, Keeping::Flows, 32));
+    let source = "scheduler = \"source\"";
+    assert_eq!(
+        of(v6, "dsr", source),
+        (Index::Source, Keeping::Changes, 128)
+    );
+    let source = format!("{source}\nsource_prefix = 56");
+    assert_eq!(
+        of(v6, "dsr", &source),
+        (Index::Source, Keeping::Changes, 56)
     );
 }
 
