@@ -2,7 +2,7 @@
 //! takes.
 
 use std::{
-    fmt::Write as _,
+    fmt::{self, Write as _},
     fs,
     net::SocketAddr,
     path::Path,
@@ -144,8 +144,8 @@ fn sum(list: &Value) -> u64 {
 const SERVICES: u32 = 4_096;
 const BACKENDS: u32 = 65_000;
 
-/// How long the largest configuration takes from the daemon's start until it answers;
-/// what it counts and costs is printed too.
+/// How long the largest configuration takes from the daemon's start until it is ready. What
+/// it costs is printed too. Time on a CPU is what it is judged by: others may use the machine.
 #[test]
 #[ignore = "prints times, which mean something with a release build on a quiet machine"]
 fn the_largest_configuration() -> Result<()> {
@@ -155,20 +155,47 @@ fn the_largest_configuration() -> Result<()> {
     let pins = PinDir::new()?;
     let (lb, far) = (Namespace::new("lb")?, Namespace::new("far")?);
     cable(End::new(&lb, "front"), End::new(&far, "front"))?;
-    lb.ip("addr add 10.0.0.1/8 dev front")?;
+    // All backends behind one router, for the kernel has no room for so many neighbours.
+    far.ip("addr add 192.168.0.2/24 dev front")?;
+    lb.ip("addr add 192.168.0.1/24 dev front\nroute add 10.0.0.0/8 via 192.168.0.2")?;
     let text = largest();
     let flowgate = Flowgate::installed(&flowgate::binary()?, scratch.path(), pins.path(), &text)?;
     let first = started(&flowgate, &lb, scratch.path(), &pins)?;
-    println!("{SERVICES} services, {BACKENDS} backends: {first:?} from start to ready");
+    println!("{SERVICES} services, {BACKENDS} backends: {first}");
     let again = started(&flowgate, &lb, scratch.path(), &pins)?;
-    println!("the same, taking over what is loaded: {again:?}");
+    println!("the same, taking over what is loaded: {again}");
     let limit = Duration::from_secs(2);
-    ensure!(first < limit && again < limit, "more than {limit:?}");
+    let slowest = first.busy.max(again.busy);
+    ensure!(slowest < limit, "{slowest:?} on a CPU, more than {limit:?}");
     Ok(())
 }
 
+/// What a start took, and how much of it on a CPU.
+struct Start {
+    took: Duration,
+    busy: Duration,
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ready after {:?}, {:?} on a CPU", self.took, self.busy)
+    }
+}
+
+/// The time on a CPU that a process has had (proc_pid_stat(5)).
+fn busy(process: &Process) -> Result<Duration> {
+    let path = format!("/proc/{}/stat", process.pid().as_raw_nonzero());
+    let text = fs::read_to_string(path)?;
+    // The name before may contain anything but this.
+    let (_, rest) = text.rsplit_once(") ").context("no name in stat")?;
+    let times = rest.split(' ').skip(11).take(2).map(str::parse::<u64>);
+    let ticks: u64 = times.sum::<Result<u64, _>>()?;
+    // USER_HZ is 100 wherever we run.
+    Ok(Duration::from_millis(ticks * 10))
+}
+
 /// Starts the daemon, times it until it says that it is ready, asks it, and stops it.
-fn started(flowgate: &Flowgate, lb: &Namespace, files: &Path, pins: &PinDir) -> Result<Duration> {
+fn started(flowgate: &Flowgate, lb: &Namespace, files: &Path, pins: &PinDir) -> Result<Start> {
     let (run_dir, log) = (files.join("run"), files.join("log"));
     let mut command = flowgate.run_command(lb, &run_dir, pins.path())?;
     command.env("RUST_LOG", "info");
@@ -182,7 +209,13 @@ fn started(flowgate: &Flowgate, lb: &Namespace, files: &Path, pins: &PinDir) -> 
             fs::read_to_string(&log)?
         );
         let is_ready = fs::read_to_string(&log)?.contains("ready");
-        Ok(is_ready.then(|| begun.elapsed()))
+        if !is_ready {
+            return Ok(None);
+        }
+        Ok(Some(Start {
+            took: begun.elapsed(),
+            busy: busy(&daemon)?,
+        }))
     })?;
     for verb in ["status", "flows"] {
         let asked = Instant::now();
