@@ -228,7 +228,6 @@ fn started(flowgate: &Flowgate, lb: &Namespace, files: &Path, pins: &PinDir) -> 
         let head: Vec<&str> = said.lines().take(16).collect();
         println!("{}", head.join("\n"));
     }
-    print!("{}", fs::read_to_string(&log)?);
     daemon.signal(Signal::TERM)?;
     daemon.wait(Duration::from_secs(30))?;
     Ok(ready)
@@ -242,7 +241,8 @@ fn largest() -> String {
         let _ = write!(
             text,
             "\n[[service]]\nname = \"s{service}\"\nvip = \"203.0.{high}.{low}\"\nport = 80\n\
-             protocol = \"tcp\"\nscheduler = \"round-robin\"\nforward = \"dsr\"\n"
+             protocol = \"tcp\"\nscheduler = \"round-robin\"\n\
+             forward = \"tunnel\"\nencapsulation = \"gue\"\ngue_port = 6080\n"
         );
         for backend in (service..BACKENDS).step_by(SERVICES as usize) {
             let [_, b, c, d] = (backend + 256).to_be_bytes();
