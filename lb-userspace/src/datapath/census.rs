@@ -125,7 +125,7 @@ impl Classes {
 
 impl Flows {
     /// Counts the flows that haven't expired by `now`, those with a port of their own
-    /// included. Takes time in proportion to the tables: on two CPUs some 50 ms for 16 M
+    /// included. Takes time in proportion to the tables: on two CPUs some 110 ms for 16 M
     /// slots. Don't wait for it where others wait.
     #[must_use]
     pub fn census(&self, now: Tick, ages: &Ages) -> Census {
