@@ -53,6 +53,8 @@ fn help_teaches() {
         &["backend", "add"],
         &["backend", "remove"],
         &["unload"],
+        &["flows"],
+        &["flows", "find"],
     ] {
         let mut command = Cli::command().term_width(100);
         command.build();
@@ -109,6 +111,27 @@ fn status_tells_the_daemon_and_the_trouble() {
     let (first, rest) = out.split_once('\n').unwrap();
     assert!(first.starts_with("flowgate 0.1.0, process 4242, up "));
     insta::assert_snapshot!("status", rest);
+}
+
+#[test]
+fn flows_are_counted_and_found() {
+    let daemon = Daemon::start();
+    let text = session(
+        &daemon.socket,
+        &[
+            "flows",
+            "flows find tcp 198.51.100.7:1 203.0.113.10:80",
+            "flows find tcp 198.51.100.7:2 203.0.113.10:80",
+            "flows find tcp 198.51.100.7:3 203.0.113.10:80",
+            "flows find udp [2001:db8:c::7]:4 [2001:db8::10]:53",
+            "flows find icmp 198.51.100.7:1 203.0.113.10:80",
+            "flows find tcp 198.51.100.7 203.0.113.10:80",
+            "flows find tcp client:1 203.0.113.10:80",
+            "flows --output json",
+            "flows find tcp 198.51.100.7:3 203.0.113.10:80 --output json",
+        ],
+    );
+    insta::assert_snapshot!("flows", text);
 }
 
 #[test]

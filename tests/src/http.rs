@@ -57,6 +57,11 @@ impl Connection {
         })
     }
 
+    /// Its own address and port.
+    pub fn own(&self) -> Result<SocketAddr> {
+        Ok(self.stream.get_ref().local_addr()?)
+    }
+
     /// Sends `GET path` and reads the head of the answer, which must be a 200.
     pub fn get(&mut self, path: &str, after: After) -> Result<Head> {
         let then = match after {

@@ -13,8 +13,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use tokio::net::UnixStream;
 
-use super::types::{
-    ApiError, BackendPatch, ChangeReply, NewBackend, ReloadReply, ServiceView, Stats, Status,
+use super::{
+    flows::{Connection, FlowAnswer, FlowCensus},
+    types::{
+        ApiError, BackendPatch, ChangeReply, NewBackend, ReloadReply, ServiceView, Stats, Status,
+    },
 };
 use crate::{config::model::AdminState, desired::Change};
 
@@ -90,6 +93,24 @@ impl Client {
     /// See [`ClientError`].
     pub async fn stats(&self) -> Result<Stats, ClientError> {
         self.ask(Method::GET, "/v1/stats", Bytes::new()).await
+    }
+
+    /// The flows, counted.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn flows(&self) -> Result<FlowCensus, ClientError> {
+        self.ask(Method::GET, "/v1/flows", Bytes::new()).await
+    }
+
+    /// What is known of one connection.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn flow(&self, asked: &Connection) -> Result<FlowAnswer, ClientError> {
+        let [client, vip] = [asked.client, asked.vip].map(|end| segment(&end.to_string()));
+        let path = format!("/v1/flows/{}/{client}/{vip}", asked.protocol.name());
+        self.ask(Method::GET, &path, Bytes::new()).await
     }
 
     /// Makes the daemon read its configuration again.

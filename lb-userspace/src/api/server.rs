@@ -16,11 +16,14 @@ use axum::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixListener;
 
-use super::types::{
-    ApiError, BackendPatch, ChangeReply, NewBackend, ReloadReply, ServiceView, Stats, Status,
+use super::{
+    flows::{Connection, FlowAnswer, FlowCensus, socket},
+    types::{
+        ApiError, BackendPatch, ChangeReply, NewBackend, ReloadReply, ServiceView, Stats, Status,
+    },
 };
 use crate::{
-    config::model::AdminState,
+    config::model::{AdminState, Protocol},
     desired::{Change, ChangeError},
 };
 
@@ -34,6 +37,13 @@ pub trait Control: Clone + Send + Sync + 'static {
     fn status(&self) -> impl Future<Output = Result<Status, ControlError>> + Send;
     /// The counters alone.
     fn stats(&self) -> impl Future<Output = Result<Stats, ControlError>> + Send;
+    /// The flows, counted.
+    fn flows(&self) -> impl Future<Output = Result<FlowCensus, ControlError>> + Send;
+    /// What is known of one connection.
+    fn flow(
+        &self,
+        asked: Connection,
+    ) -> impl Future<Output = Result<FlowAnswer, ControlError>> + Send;
     /// Makes a change, whole or not at all.
     fn change(
         &self,
@@ -103,6 +113,8 @@ pub fn router<C: Control>(control: C) -> Router {
             "/v1/services/{service}/backends/{backend}",
             delete(remove::<C>).patch(patch::<C>),
         )
+        .route("/v1/flows", get(flows::<C>))
+        .route("/v1/flows/{protocol}/{client}/{vip}", get(flow::<C>))
         .route("/v1/reload", post(reload::<C>))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
@@ -200,6 +212,30 @@ async fn stats<C: Control>(State(control): State<C>) -> Answer<Stats> {
     Ok(Json(control.stats().await?))
 }
 
+async fn flows<C: Control>(State(control): State<C>) -> Answer<FlowCensus> {
+    Ok(Json(control.flows().await?))
+}
+
+async fn flow<C: Control>(
+    State(control): State<C>,
+    path: Result<Path<(String, String, String)>, PathRejection>,
+) -> Answer<FlowAnswer> {
+    let Path((protocol, client, vip)) = path?;
+    let refused = |what: &str, hint: String| {
+        let error = format!("{what} is not understood");
+        Failure::new(StatusCode::BAD_REQUEST, error, hint)
+    };
+    let named = Protocol::ALL.iter().find(|(name, _)| *name == protocol);
+    let asked = Connection {
+        protocol: named
+            .ok_or_else(|| refused("the protocol", "write tcp or udp".to_owned()))?
+            .1,
+        client: socket(&client).map_err(|hint| refused("the client", hint))?,
+        vip: socket(&vip).map_err(|hint| refused("the VIP", hint))?,
+    };
+    Ok(Json(control.flow(asked).await?))
+}
+
 async fn reload<C: Control>(State(control): State<C>) -> Answer<ReloadReply> {
     Ok(Json(control.reload().await?))
 }
@@ -261,8 +297,8 @@ async fn unknown_path() -> Failure {
     Failure::new(
         StatusCode::NOT_FOUND,
         "there is no such path",
-        "there are /v1/status, /v1/services, /v1/stats, /v1/reload and \
-         /v1/services/{service}/backends[/{backend}]",
+        "there are /v1/status, /v1/services, /v1/stats, /v1/reload, \
+         /v1/flows[/{protocol}/{client}/{vip}] and /v1/services/{service}/backends[/{backend}]",
     )
 }
 

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::flows::TableMemory;
+
 use crate::config::{
     model::{AdminState, Forward, Ports, Protocol, Scheduler},
     refusal::Refusal,
@@ -23,6 +25,8 @@ pub struct Status {
     pub interfaces: Vec<InterfaceView>,
     /// The pool of `full-nat` by address family; empty when there is none.
     pub full_nat: Vec<PoolView>,
+    /// What the tables of the data plane cost.
+    pub memory: Vec<TableMemory>,
     /// What it balances.
     pub services: Vec<ServiceView>,
 }

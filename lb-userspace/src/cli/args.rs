@@ -4,6 +4,7 @@ use std::{net::IpAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::flows::{self, FlowsArgs};
 use crate::config::rules;
 
 /// Where the daemon keeps its socket and its state.
@@ -123,6 +124,9 @@ pub enum Command {
     Status,
     /// Show the counters: what became of packets, and who got them
     Stats,
+    /// Count the flows that are remembered, or find one
+    #[command(after_help = flows::HELP)]
+    Flows(FlowsArgs),
     /// Show services
     #[command(subcommand)]
     Service(ServiceVerb),

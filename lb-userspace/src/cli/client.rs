@@ -7,11 +7,12 @@ use serde::Serialize;
 use super::{
     Output, REFUSED, SOCKET, Screen, UNREACHABLE,
     args::{BackendName, BackendVerb, DEFAULT_RUN_DIR},
-    views,
+    flows, views,
 };
 use crate::{
     api::{
         client::{Client, ClientError},
+        flows::{Connection, FlowAnswer},
         types::ServiceView,
     },
     config::{
@@ -27,6 +28,8 @@ pub(super) enum Question {
     Stats,
     Services,
     Backends(Option<String>),
+    Flows,
+    Flow(Connection),
     Change(Change),
     Reload,
 }
@@ -109,6 +112,11 @@ impl Asker<'_> {
                 self.answer(&views::services(&services), &services)
             }
             Question::Backends(only) => self.backends(client.services().await?, only.as_deref()),
+            Question::Flows => {
+                let census = client.flows().await?;
+                self.answer(&flows::census(&census), &census)
+            }
+            Question::Flow(asked) => self.flow(&asked, &client.flow(&asked).await?),
             Question::Change(change) => {
                 let reply = client.change(change).await?;
                 self.answer(&format!("{}\n", reply.message), &reply)
@@ -134,6 +142,14 @@ impl Asker<'_> {
             return self.refuse(&error, &hint);
         }
         self.answer(&views::backends(&shown), &shown)
+    }
+
+    /// Shows what is known of a connection; that nothing is, is a failure.
+    fn flow(&mut self, asked: &Connection, answer: &FlowAnswer) -> u8 {
+        match flows::found(asked, answer) {
+            Ok(text) => self.answer(&text, answer),
+            Err((error, hint)) => self.refuse(&error, &hint),
+        }
     }
 
     fn answer(&mut self, text: &str, value: &impl Serialize) -> u8 {

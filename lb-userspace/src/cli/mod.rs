@@ -2,6 +2,7 @@
 
 mod args;
 mod client;
+mod flows;
 mod screen;
 mod table;
 mod views;
@@ -16,6 +17,7 @@ pub use self::{
         BackendName, BackendVerb, Cli, Command, DEFAULT_RUN_DIR, Output, RunArgs, ServiceVerb,
         UnloadArgs,
     },
+    flows::{FlowsArgs, FlowsVerb},
     screen::Screen,
 };
 use crate::config::ConfigErrors;
@@ -66,6 +68,7 @@ pub fn execute(
         Command::Service(ServiceVerb::List) => Question::Services,
         Command::Backend(verb) => verb.into(),
         Command::Reload => Question::Reload,
+        Command::Flows(args) => args.into(),
     };
     Asker { screen, output }.ask(socket, question)
 }

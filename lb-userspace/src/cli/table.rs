@@ -19,6 +19,11 @@ impl Table {
 
     /// Adds a row with a cell for each heading.
     pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.add(cells.into());
+    }
+
+    /// The same, of as many cells as there are headings.
+    pub(super) fn add(&mut self, cells: Vec<String>) {
         // What came over a socket must not steer the terminal.
         let safe = |cell: String| cell.replace(char::is_control, " ");
         self.rows.push(cells.into_iter().map(safe).collect());

@@ -47,6 +47,8 @@ pub(super) fn status(status: &Status) -> String {
         text.push_str(&pool(&status.full_nat));
         text.push('\n');
     }
+    text.push_str(&super::flows::memory(&status.memory));
+    text.push('\n');
     text.push_str(&services(&status.services));
     for service in &status.services {
         let in_use = |one: &BackendView| one.backup && one.state == DataState::Active;

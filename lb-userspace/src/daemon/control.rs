@@ -5,6 +5,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     api::{
+        flows::{Connection, FlowAnswer, FlowCensus},
         server::{Control, ControlError, ErrorKind},
         types::{ApiError, ChangeReply, ReloadReply, Stats, Status},
     },
@@ -12,12 +13,14 @@ use crate::{
 };
 
 /// Where an answer goes.
-type Reply<T> = oneshot::Sender<Result<T, ControlError>>;
+pub(super) type Reply<T> = oneshot::Sender<Result<T, ControlError>>;
 
 /// What the manager is asked.
 pub(super) enum Request {
     Status(Reply<Status>),
     Stats(Reply<Stats>),
+    Flows(Reply<FlowCensus>),
+    Flow(Connection, Reply<FlowAnswer>),
     Change(Change, Reply<ChangeReply>),
     Reload(Reply<ReloadReply>),
 }
@@ -52,6 +55,14 @@ impl Control for Handle {
 
     async fn stats(&self) -> Result<Stats, ControlError> {
         self.ask(Request::Stats).await
+    }
+
+    async fn flows(&self) -> Result<FlowCensus, ControlError> {
+        self.ask(Request::Flows).await
+    }
+
+    async fn flow(&self, asked: Connection) -> Result<FlowAnswer, ControlError> {
+        self.ask(|reply| Request::Flow(asked, reply)).await
     }
 
     async fn change(&self, change: Change) -> Result<ChangeReply, ControlError> {

@@ -1,6 +1,7 @@
 //! The daemon's one owner of everything that changes: it takes events, one after the
 //! other, and brings the maps to where they should be.
 
+mod flows;
 mod health;
 mod network;
 mod start;
@@ -114,6 +115,8 @@ impl Manager {
         match request {
             Request::Status(reply) => drop(reply.send(self.status().map_err(failed))),
             Request::Stats(reply) => drop(reply.send(self.stats().map_err(failed))),
+            Request::Flows(reply) => self.count_flows(reply),
+            Request::Flow(asked, reply) => drop(reply.send(self.find_flow(&asked))),
             Request::Change(change, reply) => drop(reply.send(self.change(change).await)),
             Request::Reload(reply) => drop(reply.send(self.reload().await)),
         }
@@ -140,6 +143,7 @@ impl Manager {
             interfaces: self.scene().interfaces(),
             services: self.scene().services()?,
             full_nat: self.scene().full_nat(),
+            memory: self.memory()?,
         })
     }
 

@@ -11,10 +11,10 @@ use super::memory::Shared;
 
 /// The flow table and the ports.
 pub struct Flows {
-    buckets: Shared<Bucket>,
-    ports: Shared<PortBucket>,
-    pool: Pool,
-    timeouts: Timeouts,
+    pub(super) buckets: Shared<Bucket>,
+    pub(super) ports: Shared<PortBucket>,
+    pub(super) pool: Pool,
+    pub(super) timeouts: Timeouts,
 }
 
 /// What a sweep found.

@@ -2,9 +2,12 @@
 //! touches them.
 
 pub mod attach;
+pub mod census;
 pub mod counters;
 pub mod endpoints;
 pub mod flows;
+pub mod footprint;
+pub mod lookup;
 pub mod memory;
 pub mod object;
 pub mod pins;

@@ -7,6 +7,10 @@ use std::{
 
 use flowgate::{
     api::{
+        flows::{
+            BackendFlows, Connection, FlowAnswer, FlowCensus, FlowCounts, FlowState, FlowView,
+            HashView, Remembers, ServiceFlows, Stage, TableMemory,
+        },
         server::{Control, ControlError, serve},
         socket,
         types::{
@@ -94,6 +98,10 @@ impl Control for Fake {
                 ports: 64_512,
                 used: 17,
             }],
+            memory: vec![
+                memory("flow table", 16 << 20, "2097152 slots of 8 bytes"),
+                memory("endpoints", 5_000, "few"),
+            ],
             services: desired.config().services.iter().map(view).collect(),
         })
     }
@@ -117,6 +125,80 @@ impl Control for Fake {
         })
     }
 
+    async fn flows(&self) -> Result<FlowCensus, ControlError> {
+        let counts = |state, ages: [u64; 3]| FlowCounts {
+            flows: ages.iter().sum(),
+            states: [(state, ages.into())].into(),
+        };
+        let backend = |name: &str, counts| BackendFlows {
+            name: name.to_owned(),
+            counts,
+        };
+        let web1 = counts(FlowState::Established, [12_000, 300, 5]);
+        let removed = counts(FlowState::Closing, [0, 2, 0]);
+        let mut all = web1.clone();
+        all.add(&removed);
+        Ok(FlowCensus {
+            tick_ms: 8_192,
+            ages: vec![10, 7_200],
+            slots: 1 << 21,
+            flows: 12_308,
+            services: vec![
+                ServiceFlows {
+                    name: "web".to_owned(),
+                    remembers: Remembers::Flows,
+                    counts: all,
+                    backends: vec![
+                        backend("web1", web1),
+                        backend("web2", FlowCounts::default()),
+                    ],
+                    removed,
+                },
+                ServiceFlows {
+                    name: "hashed".to_owned(),
+                    remembers: Remembers::Changes,
+                    counts: FlowCounts::default(),
+                    backends: Vec::new(),
+                    removed: FlowCounts::default(),
+                },
+            ],
+            removed: counts(FlowState::Assured, [1, 0, 0]),
+        })
+    }
+
+    /// By the client's port: 1 is known, 2 and 3 have a hash, others are unknown.
+    async fn flow(&self, asked: Connection) -> Result<FlowAnswer, ControlError> {
+        let hash = |stage, before: Option<&str>| HashView {
+            backend: Some("web1".to_owned()),
+            before: before.map(str::to_owned),
+            stage,
+        };
+        let (remembers, flow, hash) = match asked.client.port() {
+            1 => {
+                let flow = FlowView {
+                    backend: Some("web2".to_owned()),
+                    state: FlowState::Established,
+                    within_ms: 65_536,
+                    expired: false,
+                    source: Some("10.0.0.20:1031".parse().unwrap()),
+                };
+                (Remembers::Ports, Some(flow), None)
+            }
+            2 => (Remembers::Changes, None, Some(hash(Stage::Stable, None))),
+            3 => {
+                let hash = hash(Stage::Moving, Some("web2"));
+                (Remembers::Changes, None, Some(hash))
+            }
+            _ => (Remembers::Flows, None, None),
+        };
+        Ok(FlowAnswer {
+            service: "web".to_owned(),
+            remembers,
+            flow,
+            hash,
+        })
+    }
+
     async fn change(&self, change: Change) -> Result<ChangeReply, ControlError> {
         Ok(self.0.lock().unwrap().apply(change)?)
     }
@@ -137,6 +219,14 @@ const COUNTERS: Counters = Counters {
     bytes_out: 0,
     connections: 4_321,
 };
+
+fn memory(table: &str, bytes: u64, why: &str) -> TableMemory {
+    TableMemory {
+        table: table.to_owned(),
+        bytes,
+        why: why.to_owned(),
+    }
+}
 
 fn interface(name: &str, mode: Option<XdpMode>, state: LinkState) -> InterfaceView {
     InterfaceView {
