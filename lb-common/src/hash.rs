@@ -115,7 +115,7 @@ const fn multilinear(k: [u64; 5], parts: [u64; 4]) -> u64 {
 /// A bijection of 64-bit words whose every output bit depends on every input bit
 /// (the last step of MurmurHash3, with one multiplication less).
 #[inline(always)]
-const fn mix(x: u64) -> u64 {
+pub(crate) const fn mix(x: u64) -> u64 {
     let x = (x ^ x >> 32).wrapping_mul(0xff51_afd7_ed55_8ccd);
     x ^ x >> 29
 }

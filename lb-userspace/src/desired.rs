@@ -94,12 +94,13 @@ impl Desired {
                 address,
                 port,
                 weight,
+                backup,
                 ..
             } => {
                 let service = &self.current.services[index];
                 let tunnel = &self.current.tunnel;
                 let backend = new_backend(service, tunnel, &name, address, port, weight)?;
-                self.add(index, backend)
+                self.add(index, Backend { backup, ..backend })
             }
             Change::RemoveBackend { name, .. } => {
                 let at = self.backend(index, &name)?;
@@ -216,7 +217,7 @@ impl Desired {
     }
 }
 
-/// The backend that an addition asks for, held against the rules for its values.
+/// The backend that an addition asks for, no backup, held against the rules for its values.
 fn new_backend(
     service: &Service,
     tunnel: &Tunnel,
@@ -235,6 +236,7 @@ fn new_backend(
         address,
         port: rules::backend_port(service.forward, service.port, own)?,
         weight,
+        backup: false,
         admin: AdminState::Enabled,
     })
 }
@@ -257,7 +259,9 @@ impl Diff {
                 .collect()
         };
         let (before, after) = (by_name(base), by_name(current));
-        let same_server = |a: &Backend, b: &Backend| (a.address, a.port) == (b.address, b.port);
+        // What no change can alter.
+        let fixed = |backend: &Backend| (backend.address, backend.port, backend.backup);
+        let same_server = |a: &Backend, b: &Backend| fixed(a) == fixed(b);
         let kept = |backend: &Backend, in_other: &HashMap<String, Backend>| {
             let other = in_other.get(&backend.name);
             other.is_some_and(|other| same_server(other, backend))
@@ -292,6 +296,7 @@ impl Diff {
                     // 0 is the packet's own, which needs no saying.
                     port: (after.port != 0).then(|| after.port.into()),
                     weight: after.weight.into(),
+                    backup: after.backup,
                 });
                 (after.weight, AdminState::Enabled)
             }

@@ -9,3 +9,4 @@ pub mod desired;
 pub mod health;
 pub mod net;
 pub mod plan;
+pub mod scheduler;

@@ -67,6 +67,7 @@ async fn questions_are_answered_and_changes_made() {
         address: "10.0.0.19".parse().unwrap(),
         port: Some(8080),
         weight: 4,
+        backup: true,
     };
     assert!(client.change(add).await.unwrap().changed);
     let weight = Change::SetWeight {

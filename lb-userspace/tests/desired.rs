@@ -36,6 +36,7 @@ fn add(service: &str, name: &str, address: &str, weight: u32) -> Change {
         address: address.parse().unwrap(),
         port: None,
         weight,
+        backup: false,
     }
 }
 
@@ -233,6 +234,7 @@ fn any_change() -> impl Strategy<Value = Change> {
                     address: address.parse().unwrap(),
                     port,
                     weight,
+                    backup: weight == 2,
                 },
                 1 => Change::RemoveBackend { service, name },
                 2 => Change::Enable { service, name },
@@ -261,7 +263,7 @@ fn keeps_the_rules(config: &Config) -> bool {
                     && b.address.to_string() != "2001:db8::200"
                     && b.address.to_string() != "::ffff:10.0.0.13"
                     && (1..=256).contains(&b.weight)
-                    && (service.scheduler == Scheduler::WeightedRoundRobin || b.weight == 1)
+                    && (service.scheduler != Scheduler::RoundRobin || b.weight == 1)
                     && match service.name.as_str() {
                         "web" => b.address.is_ipv4() && b.port != 0,
                         "api" => b.address.is_ipv4() && b.port == 80,

@@ -119,6 +119,7 @@ impl Client {
                 address,
                 port,
                 weight,
+                backup,
                 ..
             } => {
                 let weight = Some(weight);
@@ -127,6 +128,7 @@ impl Client {
                     address,
                     port,
                     weight,
+                    backup,
                 };
                 (Method::POST, all, json(&new))
             }

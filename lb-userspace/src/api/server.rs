@@ -217,6 +217,7 @@ async fn add<C: Control>(
         address: new.address,
         port: new.port,
         weight: new.weight.unwrap_or(1),
+        backup: new.backup,
     };
     Ok(Json(control.change(change).await?))
 }

@@ -106,6 +106,10 @@ pub struct ServiceView {
     pub protocol: Protocol,
     /// How new connections are spread.
     pub scheduler: Scheduler,
+    /// How many bits of its clients' addresses the scheduler looks at, where it isn't
+    /// whole addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_prefix: Option<u8>,
     /// How packets reach a backend: `forward`, and of a tunnel `encapsulation` and
     /// `gue_port`, as in the configuration.
     #[serde(flatten)]
@@ -127,6 +131,9 @@ pub struct BackendView {
     pub port: u16,
     /// Its share of new connections beside the others', 1–256.
     pub weight: u16,
+    /// Whether it takes new connections only while no other does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backup: bool,
     /// What an operator wants of it.
     pub admin: AdminView,
     /// What its checks say.
@@ -217,6 +224,8 @@ pub enum LinkView {
 pub enum DataState {
     /// It takes new connections.
     Active,
+    /// A backup that could, while others do: it keeps its connections.
+    Standby,
     /// It keeps its connections and gets no new ones.
     Draining,
     /// Its connections are scheduled again.
@@ -282,6 +291,9 @@ pub struct NewBackend {
     /// left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
+    /// Whether it takes new connections only while no other does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backup: bool,
 }
 
 /// `PATCH /v1/services/{service}/backends/{backend}`: one of the two.

@@ -34,7 +34,7 @@ Every error is told with its line and a way out. A small configuration:
   vip = \"203.0.113.10\"
   port = 80
   protocol = \"tcp\"                # or \"udp\"
-  scheduler = \"round-robin\"       # or \"weighted-round-robin\"
+  scheduler = \"round-robin\"       # or \"maglev\", \"least-connections\" …
   forward = \"dsr\"                 # or \"tunnel\", \"nat\", \"full-nat\"
   health = { kind = \"http\", path = \"/healthz\", interval = \"500ms\" }
 
@@ -49,6 +49,7 @@ Examples:
   flowgate backend list                         Of all services
   flowgate backend list web                     Of one
   flowgate backend add web web3 10.0.0.13       A new server
+  flowgate backend add web sorry 10.0.0.99 --backup    For when no other is left
   flowgate backend drain web web1               Before maintenance: no new connections
   flowgate backend enable web web1              After it
   flowgate backend weight web web3 2            Twice the share of weight 1
@@ -204,6 +205,9 @@ pub enum BackendVerb {
         /// Its share of new connections beside the others', 1–256
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = weight)]
         weight: u32,
+        /// Give it new connections only while no other backend takes any
+        #[arg(long)]
+        backup: bool,
     },
     /// Remove a backend at once; its connections break
     #[command(

@@ -40,12 +40,14 @@ impl From<BackendVerb> for Question {
                 address,
                 port,
                 weight,
+                backup,
             } => Change::AddBackend {
                 service,
                 name,
                 address,
                 port,
                 weight,
+                backup,
             },
             BackendVerb::Remove(BackendName { service, name }) => {
                 Change::RemoveBackend { service, name }

@@ -80,15 +80,13 @@ pub(super) fn services(services: &[ServiceView]) -> String {
     ];
     let mut table = Table::new(&headings, &[4, 5, 6, 7]);
     for service in services {
-        let backends = &service.backends;
-        let active = backends.iter().filter(|one| one.state == DataState::Active);
         let [connections, packets, bytes] = counters(service.counters);
         table.row([
             service.name.clone(),
             format!("{}/{}", at(service.vip, service.port), service.protocol),
-            service.scheduler.to_string(),
+            scheduler(service),
             service.forward.to_string(),
-            format!("{}/{}", active.count(), backends.len()),
+            active(&service.backends),
             connections,
             packets,
             bytes,
@@ -117,7 +115,7 @@ pub(super) fn backends(services: &[ServiceView]) -> String {
                 // 0 is the packet's own port, whichever it is.
                 at(backend.address, backend.port.into()),
                 backend.weight.to_string(),
-                state(backend.state).to_owned(),
+                state(backend).to_owned(),
                 connections,
                 packets,
                 bytes,
@@ -201,6 +199,31 @@ fn trouble(backend: &BackendView) -> Option<String> {
     }
 }
 
+/// How connections are spread, and by how much of a client's address.
+fn scheduler(service: &ServiceView) -> String {
+    match service.source_prefix {
+        Some(bits) => format!("{} /{bits}", service.scheduler),
+        None => service.scheduler.to_string(),
+    }
+}
+
+/// How many backends take new connections, and how many backups do or could.
+fn active(backends: &[BackendView]) -> String {
+    let count = |backup: bool, state: DataState| {
+        let of = backends.iter().filter(|one| one.backup == backup);
+        of.filter(|one| one.state == state).count()
+    };
+    let all = backends.iter().filter(|one| !one.backup).count();
+    let mut text = format!("{}/{all}", count(false, DataState::Active));
+    for (state, what) in [(DataState::Active, "backup"), (DataState::Standby, "standby")] {
+        match count(true, state) {
+            0 => {}
+            backups => text += &format!(" +{backups} {what}"),
+        }
+    }
+    text
+}
+
 /// The pool of `full-nat`.
 fn pool(families: &[PoolView]) -> String {
     let mut table = Table::new(&["FULL-NAT POOL", "ADDRESSES", "PORTS USED"], &[1, 2]);
@@ -244,9 +267,11 @@ fn health(state: HealthState) -> &'static str {
     }
 }
 
-fn state(state: DataState) -> &'static str {
-    match state {
+fn state(backend: &BackendView) -> &'static str {
+    match backend.state {
+        DataState::Active if backend.backup => "active (backup)",
         DataState::Active => "active",
+        DataState::Standby => "standby",
         DataState::Draining => "draining",
         DataState::Down => "down",
     }

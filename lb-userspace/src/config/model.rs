@@ -21,6 +21,7 @@ pub use self::{
     prefix::{Address, Prefix},
     timeouts::{Clock, Timeouts},
 };
+pub use crate::scheduler::Scheduler;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +83,9 @@ pub struct Service {
     pub protocol: Protocol,
     /// How new connections are spread.
     pub scheduler: Scheduler,
+    /// How many bits of its clients' addresses [`Scheduler::Source`] looks at; `None` for
+    /// whole addresses.
+    pub source_prefix: Option<u8>,
     /// How packets reach a backend.
     pub forward: Forward,
     /// How a backend's health is checked; `None` takes every backend for healthy.
@@ -103,6 +107,8 @@ pub struct Backend {
     pub port: u16,
     /// Its share of new connections beside the others', 1–256.
     pub weight: u16,
+    /// Whether it takes new connections only while no other of the service does.
+    pub backup: bool,
     /// Whether an operator lets it take new connections.
     pub admin: AdminState,
 }
@@ -127,16 +133,6 @@ pub enum Protocol {
     Tcp,
     /// UDP (RFC 768).
     Udp,
-}
-
-/// How new connections are spread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scheduler {
-    /// Each backend in turn; weights are ignored (and refused unless all are 1).
-    RoundRobin,
-    /// Each backend in turn, in proportion to its weight, smoothly interleaved.
-    WeightedRoundRobin,
 }
 
 /// `health = { … }`: how a backend's health is checked.
@@ -191,19 +187,6 @@ impl Protocol {
     }
 }
 
-impl Scheduler {
-    /// Every scheduler beside its name.
-    pub const ALL: [(&'static str, Self); 2] = [
-        ("round-robin", Self::RoundRobin),
-        ("weighted-round-robin", Self::WeightedRoundRobin),
-    ];
-
-    /// Its name in the configuration and on the screen.
-    pub fn name(self) -> &'static str {
-        name_in(&Self::ALL, self)
-    }
-}
-
 impl Tunnel {
     /// Whether outer sources towards a backend of this address's family are given.
     #[must_use]
@@ -222,12 +205,6 @@ fn name_in<T: PartialEq>(all: &[(&'static str, T)], value: T) -> &'static str {
 }
 
 impl fmt::Display for Protocol {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(self.name())
-    }
-}
-
-impl fmt::Display for Scheduler {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.pad(self.name())
     }

@@ -8,7 +8,9 @@ use std::{ops::RangeInclusive, time::Duration};
 
 pub use self::{
     address::{Source, address, backend_address, pool_address, source, vip},
-    service::{backend_fits, backend_port, check_port, pool_fits, told, weight_fits},
+    service::{
+        backend_fits, backend_port, check_port, pool_fits, source_prefix, told, weight_fits,
+    },
 };
 use super::{
     limits::WEIGHTS,

@@ -17,19 +17,20 @@ use super::{
     table::{Keys, Value},
 };
 
-const SERVICE_KEYS: [&str; 10] = [
+const SERVICE_KEYS: [&str; 11] = [
     "name",
     "vip",
     "port",
     "protocol",
     "scheduler",
+    "source_prefix",
     "forward",
     "encapsulation",
     "gue_port",
     "health",
     "backend",
 ];
-const BACKEND_KEYS: [&str; 5] = ["name", "address", "port", "weight", "state"];
+const BACKEND_KEYS: [&str; 6] = ["name", "address", "port", "weight", "backup", "state"];
 
 /// What the node offers its services; `None` where that could not be read.
 pub(super) struct Means {
@@ -46,6 +47,7 @@ pub(super) struct Draft<'a> {
     port: Option<Ports>,
     protocol: Option<Protocol>,
     scheduler: Option<Scheduler>,
+    source_prefix: Option<Option<u8>>,
     forward: Option<Forward>,
     health: Option<Option<HealthCheck>>,
     backends: Option<&'a [Spanned<DeValue<'a>>]>,
@@ -76,8 +78,15 @@ impl<'a> Draft<'a> {
         let protocol = keys.need(report, "protocol", "\"tcp\"", |value| {
             rules::choice("protocol", value.text()?, &Protocol::ALL)
         });
-        let scheduler = keys.or(report, "scheduler", Scheduler::RoundRobin, |value| {
+        let scheduler = keys.or(report, "scheduler", Scheduler::default(), |value| {
             rules::choice("scheduler", value.text()?, &Scheduler::ALL)
+        });
+        let source_prefix = keys.maybe(report, "source_prefix", |value| {
+            let bits = value.integer()?;
+            let known = scheduler.zip(vip);
+            known.map_or(Ok(None), |(scheduler, vip)| {
+                rules::source_prefix(scheduler, vip, bits).map(Some)
+            })
         });
         let forward = forward::read(report, &keys);
         if let (Some(forward), Some(vip), Some(pool)) = (forward, vip, &means.pool) {
@@ -106,6 +115,7 @@ impl<'a> Draft<'a> {
             port,
             protocol,
             scheduler,
+            source_prefix: source_prefix.map(Option::flatten),
             forward,
             health,
             backends,
@@ -135,6 +145,7 @@ impl<'a> Draft<'a> {
             port: self.port?,
             protocol: self.protocol?,
             scheduler: self.scheduler?,
+            source_prefix: self.source_prefix?,
             forward: self.forward?,
             health: self.health?,
             backends: backends.into_iter().collect::<Option<_>>()?,
@@ -172,6 +183,7 @@ impl<'a> Draft<'a> {
             }
             Ok(weight)
         });
+        let backup = keys.or(report, "backup", false, Value::boolean);
         let admin = keys.or(report, "state", AdminState::Enabled, |value| {
             rules::choice("state", value.text()?, &AdminState::ALL)
         });
@@ -188,6 +200,7 @@ impl<'a> Draft<'a> {
             address: address?,
             port: port?,
             weight: weight?,
+            backup: backup?,
             admin: admin?,
         })
     }

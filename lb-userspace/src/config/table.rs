@@ -66,6 +66,14 @@ impl<'a> Value<'a> {
         Err(self.mistyped("an integer", help))
     }
 
+    /// The value as a truth value.
+    pub(super) fn boolean(self) -> Result<bool, Refusal> {
+        self.value.as_bool().ok_or_else(|| {
+            let help = format!("write {} or {}", self.written("true"), self.written("false"));
+            self.mistyped("true or false", help)
+        })
+    }
+
     /// The value as the text of a duration.
     pub(super) fn duration(self) -> Result<&'a str, Refusal> {
         match self.bare_integer() {

@@ -11,15 +11,12 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
-use lb_common::{
-    abi::{self, BackendState, Keeping, Range},
-    wheel::Index,
-};
+use lb_common::abi::{self, BackendState, Range};
 
 pub use self::way::{NoWay, Way};
 use crate::{
     config::model::{
-        AdminState, Backend, Config, Encapsulation, Forward, Ports, Scheduler, Service,
+        AdminState, Backend, Config, Encapsulation, Forward, Ports, Service,
     },
     health::{Health, TargetId},
     net::{Family, NetState},
@@ -61,6 +58,7 @@ pub fn aims(
             let wanted = TargetBackend {
                 forward: forward(service, backend),
                 weight: backend.weight,
+                backup: backend.backup,
                 state: state(backend.admin, health.get(&id)),
                 way: way::planned(&way),
             };
@@ -68,15 +66,10 @@ pub fn aims(
             ways.insert(id, way);
         }
         let wanted = TargetService {
-            index: match service.scheduler {
-                Scheduler::RoundRobin | Scheduler::WeightedRoundRobin => Index::Counter,
-            },
-            prefix: 0,
+            index: service.scheduler.index(),
+            prefix: prefix(service),
             range: range(service.port),
-            keeping: match service.forward {
-                Forward::FullNat => Keeping::Ports,
-                Forward::Dsr | Forward::Nat | Forward::Tunnel(_) => Keeping::Flows,
-            },
+            keeping: service.scheduler.keeping(service.forward),
             backends,
         };
         target.services.insert(key(service), wanted);
@@ -227,6 +220,15 @@ pub fn check_families(config: &Config, net: &NetState) -> Result<(), String> {
 
 fn server(backend: &Backend) -> SocketAddr {
     SocketAddr::new(backend.address, backend.port)
+}
+
+/// How many bits of its clients' addresses the service's scheduler looks at, if at any.
+fn prefix(service: &Service) -> u8 {
+    let whole = match service.vip {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    };
+    service.source_prefix.unwrap_or(whole)
 }
 
 fn range(ports: Ports) -> Option<Range> {

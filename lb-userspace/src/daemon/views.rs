@@ -130,13 +130,15 @@ impl Scene<'_> {
             .backends
             .iter()
             .map(|backend| self.backend(service, backend));
-        let backends = views.collect::<Result<Vec<_>, _>>()?;
+        let mut backends = views.collect::<Result<Vec<_>, _>>()?;
+        stand_by(&mut backends);
         Ok(ServiceView {
             name: service.name.clone(),
             vip: service.vip,
             port: service.port,
             protocol: service.protocol,
             scheduler: service.scheduler,
+            source_prefix: service.source_prefix,
             forward: service.forward,
             counters: sum(backends.iter().map(|backend| &backend.counters)),
             backends,
@@ -154,6 +156,7 @@ impl Scene<'_> {
             address: backend.address,
             port: backend.port,
             weight: backend.weight,
+            backup: backend.backup,
             admin: backend.admin.into(),
             health: self.health(&id),
             link: self.link(&id),
@@ -226,6 +229,18 @@ impl Scene<'_> {
     fn number(&self, service: &Service, backend: &Backend) -> Option<u16> {
         let id = aims::number_id(service, backend);
         self.model.backends.get(&id).copied()
+    }
+}
+
+/// While another backend takes new connections, backups don't.
+fn stand_by(backends: &mut [BackendView]) {
+    let takes = |one: &BackendView| !one.backup && one.state == DataState::Active;
+    if backends.iter().any(takes) {
+        for backend in backends.iter_mut().filter(|one| one.backup) {
+            if backend.state == DataState::Active {
+                backend.state = DataState::Standby;
+            }
+        }
     }
 }
 

@@ -75,6 +75,7 @@ fn service(
     let backend = TargetBackend {
         forward,
         weight: 1,
+        backup: false,
         state: BackendState::Active,
         way: Way::Known(
             hop(1),

@@ -30,6 +30,9 @@ pub enum Change {
         /// Its share of new connections beside the others', 1–256.
         #[serde(default = "one")]
         weight: u32,
+        /// Whether it takes new connections only while no other does.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        backup: bool,
     },
     /// A backend leaves at once, with its connections.
     RemoveBackend {

@@ -125,6 +125,8 @@ pub struct TargetBackend {
     pub forward: Forward,
     /// Its share of new connections.
     pub weight: u16,
+    /// Whether it takes new connections only while no other does.
+    pub backup: bool,
     /// Active, draining or down.
     pub state: BackendState,
     /// The way to it.

@@ -155,6 +155,7 @@ fn view(service: &Service) -> ServiceView {
         port: service.port,
         protocol: service.protocol,
         scheduler: service.scheduler,
+        source_prefix: service.source_prefix,
         forward: service.forward,
         backends: service.backends.iter().map(backend_view).collect(),
         counters: COUNTERS,
@@ -172,6 +173,7 @@ fn backend_view(backend: &Backend) -> BackendView {
         address: backend.address,
         port: backend.port,
         weight: backend.weight,
+        backup: backend.backup,
         admin: backend.admin.into(),
         health: HealthView {
             state,

@@ -12,13 +12,48 @@ use crate::config::{
 /// # Errors
 /// When the scheduler would ignore it.
 pub fn weight_fits(scheduler: Scheduler, weight: u16) -> Result<(), Refusal> {
-    if scheduler == Scheduler::WeightedRoundRobin || weight == 1 {
+    if scheduler.heeds_weights() || weight == 1 {
         return Ok(());
     }
     Err(Refusal::new(
-        format!("the scheduler round-robin ignores weights, and this one is {weight}"),
+        format!("the scheduler {scheduler} ignores weights, and this one is {weight}"),
         "use `scheduler = \"weighted-round-robin\"` for the service, or leave the weight out",
     ))
+}
+
+/// How many bits of the addresses of a VIP's clients tell them apart.
+///
+/// # Errors
+/// When the scheduler doesn't look at them, or an address has fewer.
+pub fn source_prefix(scheduler: Scheduler, vip: IpAddr, bits: i128) -> Result<u8, Refusal> {
+    if !scheduler.has_prefix() {
+        return Err(Refusal::new(
+            format!(
+                "`source_prefix` belongs to the scheduler source, and the scheduler is {scheduler}"
+            ),
+            "use `scheduler = \"source\"`, or leave it out",
+        ));
+    }
+    let (most, example) = match vip {
+        IpAddr::V4(_) => (32, 24),
+        IpAddr::V6(_) => (128, 56),
+    };
+    u8::try_from(bits)
+        .ok()
+        .filter(|bits| (1..=most).contains(bits))
+        .ok_or_else(|| {
+            Refusal::new(
+                format!(
+                    "the source prefix {bits} is outside 1–{most}, and clients of the VIP {vip} \
+                     have {} addresses",
+                    family(vip)
+                ),
+                format!(
+                    "write how many bits tell clients apart, such as source_prefix = {example}, \
+                     or leave it out for whole addresses"
+                ),
+            )
+        })
 }
 
 /// The port of a backend: its own where the forwarding mode can change ports,

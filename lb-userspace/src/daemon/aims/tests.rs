@@ -1,6 +1,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use lb_common::abi::{Route, Tunnel};
+use lb_common::{
+    abi::{Keeping, Route, Tunnel},
+    wheel::Index,
+};
 use rtnetlink::{
     RouteMessageBuilder,
     packet_route::{

@@ -40,6 +40,7 @@ fn backend(forward: Forward) -> impl Strategy<Value = TargetBackend> {
     (1u16..5, state, way).prop_map(move |(weight, state, way)| TargetBackend {
         forward,
         weight,
+        backup: false,
         state,
         way,
     })

@@ -46,6 +46,7 @@ fn active(forward: Forward, n: u8) -> TargetBackend {
     TargetBackend {
         forward,
         weight: 1,
+        backup: false,
         state: BackendState::Active,
         way: Way::Known(hop(n), tunnel(n)),
     }
