@@ -206,7 +206,10 @@ mod tests {
         };
         let shares = [share(7, 1), share(9, 2)];
         assert_eq!(Fill::Smooth.owners(&shares, 3), [9, 7, 9]);
-        assert_eq!(Fill::Once.owners(&shares, Fill::Once.length(&[1, 2])), [7, 9]);
+        assert_eq!(
+            Fill::Once.owners(&shares, Fill::Once.length(&[1, 2])),
+            [7, 9]
+        );
         let maglev = Fill::Maglev.owners(&shares, Fill::Maglev.length(&[1, 2]));
         assert_eq!(maglev.iter().filter(|&&number| number == 7).count(), 340);
         assert_eq!(maglev.iter().filter(|&&number| number == 9).count(), 681);

@@ -88,15 +88,15 @@ mod tests {
     fn runs_do_not_overlap_and_are_given_again_after_the_grace() {
         let start = Instant::now();
         let mut chunks = Chunks::new(10);
-        let a = chunks.allocate(100, start).unwrap();
-        let b = chunks.allocate(33, start).unwrap();
-        let c = chunks.allocate(128, start).unwrap();
+        let a = chunks.allocate(50, start).unwrap();
+        let b = chunks.allocate(17, start).unwrap();
+        let c = chunks.allocate(64, start).unwrap();
         assert_eq!((a.chunk, b.chunk, c.chunk), (0, 4, 6));
         assert_eq!(chunks.allocate(1, start), Err(NoRoom));
         chunks.free(b, start);
         assert_eq!(chunks.allocate(1, start), Err(NoRoom));
-        assert_eq!(chunks.allocate(65, start + GRACE), Err(NoRoom));
-        assert_eq!(chunks.allocate(64, start + GRACE).unwrap().chunk, 4);
+        assert_eq!(chunks.allocate(33, start + GRACE), Err(NoRoom));
+        assert_eq!(chunks.allocate(32, start + GRACE).unwrap().chunk, 4);
     }
 
     #[test]
@@ -104,6 +104,6 @@ mod tests {
         let now = Instant::now();
         let mut chunks = Chunks::new(1);
         assert_eq!(chunks.allocate(0, now), Ok(Wheel::default()));
-        assert_eq!(chunks.allocate(32, now).unwrap().chunk, 0);
+        assert_eq!(chunks.allocate(16, now).unwrap().chunk, 0);
     }
 }

@@ -191,6 +191,14 @@ impl Model {
         all.map(|(id, &number)| (id, number))
     }
 
+    /// Whether the flow table or the ports may have anything to tell.
+    #[must_use]
+    pub fn remembers_flows(&self) -> bool {
+        let remembers =
+            |placed: &Placed| placed.keeping != Keeping::Changes || !placed.places.is_stable();
+        !self.retired.is_empty() || self.services.values().any(remembers)
+    }
+
     /// Numbers of removed backends that flows may still name.
     pub fn retired(&self) -> impl Iterator<Item = u16> + '_ {
         self.retired.values().copied()

@@ -39,26 +39,25 @@ impl Planner {
     }
 
     /// Wheels, and the services that turn them.
-    pub(super) fn services(
-        &mut self,
-        target: &Target,
-        numbers: &Numbers,
-    ) -> Result<(), PlanError> {
+    pub(super) fn services(&mut self, target: &Target, numbers: &Numbers) -> Result<(), PlanError> {
         for (&key, service) in &target.services {
             let numbers = numbers.get(&key).map_or(&[][..], Vec::as_slice);
-            if service.index == Index::Load {
-                self.weights(service, numbers);
-            }
+            self.weights(service, numbers);
             self.service(key, service, numbers)?;
         }
         Ok(())
     }
 
-    /// The weights that backends' loads are measured by: there before a wheel names them.
+    /// The weights that backends' loads are measured by: there before a wheel names them,
+    /// and 0 for those whose load nobody looks at.
     fn weights(&mut self, service: &TargetService, numbers: &[u16]) {
+        let is_measured = service.index == Index::Load;
         for (&number, (_, backend)) in numbers.iter().zip(&service.backends) {
-            if self.model.weights.insert(number, backend.weight) != Some(backend.weight) {
+            let weights = &mut self.model.weights;
+            if is_measured && weights.insert(number, backend.weight) != Some(backend.weight) {
                 self.before.push(Write::Weight(number, backend.weight));
+            } else if !is_measured && weights.remove(&number).is_some() {
+                self.after.push(Write::Weight(number, 0));
             }
         }
     }
@@ -116,11 +115,7 @@ impl Planner {
 
     /// Gives a service its places: a wheel beside the one that it has, and then the record
     /// that leads there.
-    pub(super) fn turn(
-        &mut self,
-        key: ServiceKey,
-        mut placed: Placed,
-    ) -> Result<(), PlanError> {
+    pub(super) fn turn(&mut self, key: ServiceKey, mut placed: Placed) -> Result<(), PlanError> {
         let slots = placed.places.slots();
         let length = slots.len() as u32;
         let wheel = self.model.chunks.allocate(length, self.now);

@@ -145,9 +145,7 @@ impl Places {
     pub fn is_due(&self, now: Instant, life: Duration) -> bool {
         let is_over = |since: &Instant| now.duration_since(*since) > life;
         let mut moving = self.since.iter();
-        moving.any(|(&place, since)| {
-            is_over(since) && self.slots[place as usize].backend() != 0
-        })
+        moving.any(|(&place, since)| is_over(since) && self.slots[place as usize].backend() != 0)
     }
 
     /// The places after time has passed. `life` is how long a flow may be silent; `is_clear`
@@ -218,7 +216,7 @@ fn next(old: Slot, owner: u16, serves: &impl Fn(u16) -> bool) -> Slot {
             _ => Slot::tracked(owner),
         };
     }
-    if serves(last) {
+    if last != 0 && serves(last) {
         Slot::moving(owner, last)
     } else {
         Slot::stable(owner)
