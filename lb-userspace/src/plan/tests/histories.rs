@@ -79,7 +79,11 @@ fn check_done(twin: &Twin, model: &Model, target: &Target) {
             }
             assert_eq!(record.forward, wanted.forward as u8);
             let weight = twin.weights.get(&number).copied().unwrap_or(0);
-            let measured = if service.index == Index::Load { wanted.weight } else { 0 };
+            let measured = if service.index == Index::Load {
+                wanted.weight
+            } else {
+                0
+            };
             assert_eq!(weight, measured, "backend {number}");
         }
         let placed = &model.services[key];

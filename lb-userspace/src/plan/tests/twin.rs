@@ -25,14 +25,6 @@ pub struct Twin {
 impl Twin {
     pub fn new() -> Self {
         Twin {
-            wheels: vec![Slot::default(); limits::WHEEL_ENTRIES as usize],
-            ..Twin::empty()
-        }
-    }
-
-    /// No maps at all, which takes no memory.
-    pub fn empty() -> Self {
-        Twin {
             endpoints: BTreeMap::new(),
             backends: BTreeMap::new(),
             tunnels: BTreeMap::new(),
@@ -52,7 +44,12 @@ impl Twin {
             }
             Write::Wheel(chunk, entries) => {
                 let start = (chunk * WHEEL_CHUNK) as usize;
-                self.wheels[start..start + entries.len()].copy_from_slice(entries);
+                let end = start + entries.len();
+                assert!(end <= limits::WHEEL_ENTRIES as usize);
+                if self.wheels.len() < end {
+                    self.wheels.resize(end, Slot::default());
+                }
+                self.wheels[start..end].copy_from_slice(entries);
             }
             Write::Endpoint(endpoint) => self.endpoint(endpoint, look),
             Write::RemoveEndpoint(address, selector) => {
@@ -99,7 +96,11 @@ impl Twin {
     pub fn wheel(&self, service: &Endpoint) -> &[Slot] {
         let wheel = service.wheel();
         let start = (wheel.chunk * WHEEL_CHUNK) as usize;
-        &self.wheels[start..start + wheel.length as usize]
+        let length = wheel.length as usize;
+        if length == 0 {
+            return &[];
+        }
+        &self.wheels[start..start + length]
     }
 
     /// What must hold for a packet that comes between any two writes.

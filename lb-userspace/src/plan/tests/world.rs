@@ -189,7 +189,7 @@ impl World {
     }
 
     fn carry_out(&mut self, plan: Plan, chatty: u32) {
-        let mut twin = std::mem::replace(&mut self.twin, Twin::empty());
+        let mut twin = std::mem::replace(&mut self.twin, Twin::new());
         for write in &plan.writes {
             twin.write(write, &|twin| {
                 twin.check();
