@@ -88,7 +88,7 @@ fn a_flood_of_syns_costs_no_established_flow() {
         Timeouts::from_bits(rig.identity.timeouts),
     );
     assert_eq!(
-        flows.sweep(now).flows.iter().sum::<u32>(),
+        flows.sweep(now, &[]).flows.iter().sum::<u32>(),
         full as u32,
         "as userspace counts"
     );

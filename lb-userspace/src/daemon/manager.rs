@@ -22,7 +22,10 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use self::{network::Joined, sweep::Swept};
+use self::{
+    network::Joined,
+    sweep::{Pace, Swept},
+};
 use super::{
     RUNTIME_CHANGES,
     aims::{self, Ways, aims},
@@ -37,15 +40,15 @@ use crate::{
     },
     cli::RunArgs,
     config::model::Config,
-    datapath::{Counters, DatapathError, Flows, Object, PortsUsed, Tables},
+    datapath::{Counters, DatapathError, Flows, Object, PortsUsed, Tables, WriteError},
     desired::{Change, Desired},
     health::{Checker, HealthEvent, TargetId},
     net::{NetState, Watcher},
-    plan::{self, Model, PlanError},
+    plan::{self, Model, Plan, PlanError},
 };
 
-/// How often expired flows are cleared and flows counted.
-const SWEEP: Duration = Duration::from_secs(10);
+/// How often it is asked whether the flow table is to be looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) struct Manager {
     args: RunArgs,
@@ -63,6 +66,7 @@ pub(super) struct Manager {
     clock: Object,
     flows: Arc<Flows>,
     sweep: Option<JoinHandle<Swept>>,
+    pace: Pace,
     ports_used: PortsUsed,
     joined: Joined,
     health_events: mpsc::Receiver<HealthEvent>,
@@ -75,13 +79,13 @@ enum ReconcileError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
-    Write(#[from] crate::datapath::WriteError),
+    Write(#[from] WriteError),
 }
 
 impl Manager {
     /// Serves until something breaks that can't be mended.
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> anyhow::Result<()> {
-        let mut sweeps = tokio::time::interval(SWEEP);
+        let mut sweeps = tokio::time::interval(LOOK);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -102,7 +106,7 @@ impl Manager {
                 swept = async { self.sweep.as_mut().expect("guarded").await }, if self.sweep.is_some() => {
                     self.sweep = None;
                     match swept {
-                        Ok(swept) => self.end_sweep(&swept),
+                        Ok(swept) => self.end_sweep(swept),
                         Err(error) => error!("counting flows failed: {error}"),
                     }
                 }
@@ -250,13 +254,17 @@ impl Manager {
         }
         self.ways = ways;
         let plan = plan::plan(&self.model, &target, Instant::now())?;
+        Ok(self.carry_out(plan)?)
+    }
+
+    fn carry_out(&mut self, plan: Plan) -> Result<(), WriteError> {
         for write in &plan.writes {
             debug!("{write}");
         }
         if let Err(error) = self.tables.apply(&plan.writes, &mut self.counters) {
             // Some of it is written: what the maps hold is to be read again.
             self.model = self.tables.recover();
-            return Err(error.into());
+            return Err(error);
         }
         self.model = plan.model;
         Ok(())

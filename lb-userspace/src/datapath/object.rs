@@ -34,13 +34,14 @@ pub(super) const DEVICES: &str = "DEVICES";
 const DEVICES_FRAGS: &str = "DEVICES_FRAGS";
 
 /// Every map that all interfaces share and that outlives the daemon.
-pub const SHARED_MAPS: [&str; 19] = [
+pub const SHARED_MAPS: [&str; 20] = [
     "FLOWS",
     "ENDPOINTS",
     "PILOTS",
     "BACKENDS",
     "TUNNELS",
     "WHEELS",
+    "LOADS",
     "ROUTES",
     "ROUTES6",
     "NEIGHBOURS",

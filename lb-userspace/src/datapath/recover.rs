@@ -1,5 +1,7 @@
 //! What a daemon that was here before has left in the maps.
 
+use std::time::Instant;
+
 use lb_common::{
     abi::{Endpoint, Forward, Kind, Route, family_of},
     hash::FlowKeys,
@@ -14,9 +16,10 @@ impl Tables {
     #[must_use]
     pub fn recover(&self) -> Model {
         let mut model = Model::default();
+        let now = Instant::now();
         model.flow_keys = FlowKeys(self.identity.load(0).flow_keys);
         for endpoint in self.endpoints.iter() {
-            self.recover_endpoint(&endpoint, &mut model);
+            self.recover_endpoint(&endpoint, &mut model, now);
         }
         for number in 1..=limits::MAX_BACKENDS as u16 {
             let record = self.backends.load(u32::from(number));
@@ -26,6 +29,10 @@ impl Tables {
                     .filter(|forward| forward.overhead() > 0)
                     .map(|_| self.tunnels.load(u32::from(number)));
                 model.found_backend(number, record, tunnel);
+                let weight = self.loads.load(u32::from(number)).weight;
+                if weight != 0 {
+                    model.weights.insert(number, weight as u16);
+                }
             }
         }
         let (routes, routes6) = (self.routes(), self.routes6());
@@ -37,7 +44,7 @@ impl Tables {
         model
     }
 
-    fn recover_endpoint(&self, endpoint: &Endpoint, model: &mut Model) {
+    fn recover_endpoint(&self, endpoint: &Endpoint, model: &mut Model, now: Instant) {
         let Endpoint {
             address, selector, ..
         } = *endpoint;
@@ -49,9 +56,11 @@ impl Tables {
                     return;
                 };
                 let wheel = endpoint.wheel();
-                let entries = self.wheel(wheel.chunk, wheel.length);
+                let slots = self.wheel(wheel.chunk, wheel.length);
                 model.chunks.occupy(wheel);
-                model.services.insert(key, Placed::found(endpoint, entries));
+                model
+                    .services
+                    .insert(key, Placed::found(endpoint, slots, now));
             }
             kind if kind == Kind::Vip as u32 => {
                 model.vips.insert(plan::ip(family, address), *endpoint);

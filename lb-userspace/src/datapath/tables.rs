@@ -1,6 +1,6 @@
 //! The maps that say what goes where.
 
-use std::{net::IpAddr, time::Instant};
+use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
 use aya::maps::{
     Array, HashMap, MapData, PerCpuArray, PerCpuValues,
@@ -8,8 +8,8 @@ use aya::maps::{
 };
 use lb_common::{
     abi::{
-        Address, Backend, Cursor, Endpoint, Family, Hop, Identity, Record, Route, Route6, Tunnel,
-        WHEEL_CHUNK, WheelChunk,
+        Address, Backend, Cursor, Endpoint, Family, Hop, Identity, Load, Record, Route, Route6,
+        Tunnel, WHEEL_CHUNK, WheelChunk,
     },
     limits,
     wheel::Slot,
@@ -35,6 +35,8 @@ pub struct Tables {
     pub tunnels: Shared<Tunnel>,
     /// What the flow table was made with.
     pub identity: Shared<Identity>,
+    /// What backends have to do, by number: of those whose load is looked at.
+    pub loads: Shared<Load>,
     wheels: Shared<WheelChunk>,
     routes: Shared<Route>,
     routes6: Shared<Route6>,
@@ -91,6 +93,7 @@ impl Tables {
             backends: object.shared("BACKENDS")?,
             tunnels: object.shared("TUNNELS")?,
             identity: object.shared("IDENTITY")?,
+            loads: object.shared("LOADS")?,
             wheels: object.shared("WHEELS")?,
             routes: object.shared("ROUTES")?,
             routes6: object.shared("ROUTES6")?,
@@ -111,7 +114,11 @@ impl Tables {
     pub fn apply(&mut self, writes: &[Write], counters: &mut Counters) -> Result<(), WriteError> {
         for write in writes {
             match write {
-                Write::ResetCounters(number) => counters.reset_backend(*number)?,
+                Write::ResetCounters(number) => {
+                    counters.reset_backend(*number)?;
+                    self.loads.store(u32::from(*number), &Load::default());
+                }
+                Write::Weight(number, weight) => self.put_weight(*number, *weight),
                 Write::Tunnel(number, tunnel) => self.tunnels.store(u32::from(*number), tunnel),
                 Write::Backend(number, record) => self.backends.store(u32::from(*number), record),
                 Write::ResetCursor(service, length) => self.reset_cursor(*service, *length)?,
@@ -147,6 +154,28 @@ impl Tables {
     pub fn forget_backend(&self, number: u16) {
         self.backends.store(u32::from(number), &Backend::FREE);
         self.tunnels.store(u32::from(number), &Tunnel::NONE);
+        self.loads.store(u32::from(number), &Load::default());
+    }
+
+    /// Sets by what weight a backend's load is measured.
+    fn put_weight(&self, number: u16, weight: u16) {
+        let load = Load {
+            weight: u32::from(weight),
+            ..self.loads.load(u32::from(number))
+        };
+        self.loads.store(u32::from(number), &load);
+    }
+
+    /// Sets how many flows backends have, of those that have a weight. `flows` are by
+    /// number. What the data plane adds meanwhile may be lost until the next time.
+    pub fn put_loads(&self, weights: &BTreeMap<u16, u16>, flows: &[u32]) {
+        for (&number, &weight) in weights {
+            let load = Load {
+                flows: flows.get(usize::from(number)).copied().unwrap_or(0),
+                weight: u32::from(weight),
+            };
+            self.loads.store(u32::from(number), &load);
+        }
     }
 
     /// Writes a wheel, at least its entries long, from a chunk on.

@@ -40,7 +40,7 @@ impl Planner {
                 Some(placed) => placed.number,
                 None => self
                     .model
-                    .reserve_service(service)
+                    .reserve_service(service, self.now)
                     .ok_or(PlanError::Services)?,
             };
             for (server, backend) in &wanted.backends {

@@ -10,7 +10,9 @@ mod chunks;
 mod model;
 mod ranges;
 mod services;
+mod settle;
 mod target;
+mod transition;
 mod wheel;
 mod write;
 
@@ -24,7 +26,9 @@ use lb_common::limits;
 pub use address::{ip, words};
 pub use chunks::{Chunks, NoRoom};
 pub use model::{Id, Model, Placed};
+pub use settle::{Lives, Seen, Watch, settle};
 pub use target::{ServiceKey, Target, TargetBackend, TargetService, Way};
+pub use transition::Places;
 pub use write::Write;
 
 /// What the maps have no room for. Nothing was written.
@@ -64,40 +68,46 @@ pub struct Plan {
 ///
 /// [`PlanError`] when the maps have no room for it.
 pub fn plan(model: &Model, target: &Target, now: Instant) -> Result<Plan, PlanError> {
-    let mut planner = Planner {
-        before: Vec::new(),
-        after: Vec::new(),
-        model: model.clone(),
-    };
-    planner.forget_services(target, now);
+    let mut planner = Planner::new(model, now);
+    planner.forget_services(target);
     planner.forget_backends(target);
     let numbers = planner.backends(target)?;
     planner.servers();
-    planner.services(target, &numbers, now)?;
+    planner.services(target, &numbers)?;
     planner.vips(target)?;
     planner.network(target);
-    let Planner {
-        mut before,
-        after,
-        model,
-    } = planner;
-    before.extend(after);
-    Ok(Plan {
-        writes: before,
-        model,
-    })
+    Ok(planner.done())
 }
 
 struct Planner {
     before: Vec<Write>,
     after: Vec<Write>,
     model: Model,
+    now: Instant,
 }
 
 /// Backend numbers by service, in the target's order.
 type Numbers = BTreeMap<ServiceKey, Vec<u16>>;
 
 impl Planner {
+    fn new(model: &Model, now: Instant) -> Self {
+        Planner {
+            before: Vec::new(),
+            after: Vec::new(),
+            model: model.clone(),
+            now,
+        }
+    }
+
+    fn done(self) -> Plan {
+        let mut writes = self.before;
+        writes.extend(self.after);
+        Plan {
+            writes,
+            model: self.model,
+        }
+    }
+
     fn network(&mut self, target: &Target) {
         if self.model.routes != target.routes {
             self.before.push(Write::Routes(target.routes.clone()));

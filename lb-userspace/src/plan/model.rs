@@ -3,6 +3,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
 };
 
 use lb_common::{
@@ -15,7 +17,7 @@ use lb_common::{
     wheel::{Index, Slot},
 };
 
-use super::{Chunks, ServiceKey, address};
+use super::{Chunks, Places, ServiceKey, address};
 
 /// What tells backends apart. The forwarding mode is among it, since a flow that began
 /// in one can't go on in another.
@@ -46,6 +48,8 @@ pub struct Model {
     pub tunnels: BTreeMap<u16, Tunnel>,
     /// First backends of `nat` servers, by address and selector.
     pub servers: BTreeMap<(Address, u32), u16>,
+    /// Weights of the backends whose load is looked at.
+    pub weights: BTreeMap<u16, u16>,
     /// Which chunks hold wheels.
     pub chunks: Chunks,
     /// Routes of the return path to IPv4 clients.
@@ -74,7 +78,7 @@ pub struct Placed {
     /// How many bits of its clients' addresses [`Index::Source`] looks at.
     pub prefix: u8,
     /// The wheel's places.
-    pub entries: Vec<Slot>,
+    pub places: Arc<Places>,
     /// Whether the data plane finds it; a service that is being planned has a number
     /// only.
     pub(super) in_table: bool,
@@ -83,14 +87,14 @@ pub struct Placed {
 impl Placed {
     /// A service that is in the maps already.
     #[must_use]
-    pub fn found(endpoint: &Endpoint, entries: Vec<Slot>) -> Self {
+    pub fn found(endpoint: &Endpoint, slots: Vec<Slot>, now: Instant) -> Self {
         Placed {
             number: endpoint.number(),
             index: Index::from_byte(endpoint.index),
             keeping: Keeping::from_byte(endpoint.keeping),
             prefix: endpoint.prefix(),
             wheel: endpoint.wheel(),
-            entries,
+            places: Arc::new(Places::found(slots, now)),
             in_table: true,
         }
     }
@@ -106,6 +110,7 @@ impl Default for Model {
             records: BTreeMap::new(),
             tunnels: BTreeMap::new(),
             servers: BTreeMap::new(),
+            weights: BTreeMap::new(),
             chunks: Chunks::new(limits::WHEEL_ENTRIES / WHEEL_CHUNK),
             routes: Vec::new(),
             routes6: Vec::new(),
@@ -136,14 +141,17 @@ impl Model {
         }
     }
 
-    /// Forgets the removed backends whose numbers no flow names any more, and returns
-    /// those numbers.
+    /// Forgets the removed backends whose numbers no flow names any more, and no place of
+    /// a wheel, and returns those numbers.
     pub fn release(&mut self, is_named: impl Fn(u16) -> bool) -> Vec<u16> {
-        let released = self
-            .retired
-            .extract_if(.., |_, &mut number| !is_named(number));
+        let services = &self.services;
+        let released = self.retired.extract_if(.., |id, &mut number| {
+            let placed = services.get(&id.service);
+            !is_named(number) && placed.is_none_or(|placed| !placed.places.name(number))
+        });
         let numbers: Vec<u16> = released.map(|(_, number)| number).collect();
         for number in &numbers {
+            self.weights.remove(number);
             self.records.remove(number);
             self.written.remove(number);
             self.tunnels.remove(number);
@@ -168,6 +176,27 @@ impl Model {
             server: SocketAddr::new(server, u16::from_be(record.port)),
             forward: Forward::from_byte(record.forward)?,
         })
+    }
+
+    /// Whether a backend keeps the flows that it has.
+    pub(super) fn serves(&self, number: u16) -> bool {
+        let record = self.records.get(&number);
+        let state = record.map(|record| BackendState::from_byte(record.state));
+        matches!(state, Some(BackendState::Active | BackendState::Draining))
+    }
+
+    /// Every number that flows of a service may name, with whose it is or was.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = (&Id, u16)> {
+        let all = self.backends.iter().chain(&self.retired);
+        all.map(|(id, &number)| (id, number))
+    }
+
+    /// Whether the flow table or the ports may have anything to tell.
+    #[must_use]
+    pub fn remembers_flows(&self) -> bool {
+        let remembers =
+            |placed: &Placed| placed.keeping != Keeping::Changes || !placed.places.is_stable();
+        !self.retired.is_empty() || self.services.values().any(remembers)
     }
 
     /// Numbers of removed backends that flows may still name.
@@ -213,7 +242,7 @@ impl Model {
     }
 
     /// Gives a service the lowest free number.
-    pub(super) fn reserve_service(&mut self, key: ServiceKey) -> Option<u32> {
+    pub(super) fn reserve_service(&mut self, key: ServiceKey, now: Instant) -> Option<u32> {
         let taken: BTreeSet<u32> = self.services.values().map(|placed| placed.number).collect();
         let number = (0..limits::MAX_SERVICES).find(|number| !taken.contains(number))?;
         let placed = Placed {
@@ -222,7 +251,7 @@ impl Model {
             keeping: Keeping::Flows,
             prefix: 0,
             wheel: Wheel::default(),
-            entries: Vec::new(),
+            places: Arc::new(Places::stable(&[], now)),
             in_table: false,
         };
         self.services.insert(key, placed);

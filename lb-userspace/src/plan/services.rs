@@ -3,16 +3,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    time::Instant,
+    sync::Arc,
 };
 
 use lb_common::{
-    abi::{BackendState, Endpoint, NO_DEADLINE, Wheel},
-    wheel::Slot,
+    abi::{BackendState, Endpoint, Keeping, NO_DEADLINE, Wheel},
+    wheel::Index,
 };
 
 use super::{
-    Numbers, Placed, PlanError, Planner, ServiceKey, Target, TargetService, Write, address,
+    Numbers, Placed, Places, PlanError, Planner, ServiceKey, Target, TargetService, Write, address,
     ranges::{self, Counted},
     wheel,
 };
@@ -20,7 +20,7 @@ use crate::config::model::Protocol;
 
 impl Planner {
     /// Services, VIPs and pool addresses that are no longer wanted.
-    pub(super) fn forget_services(&mut self, target: &Target, now: Instant) {
+    pub(super) fn forget_services(&mut self, target: &Target) {
         let services = target.services.keys().map(|key| key.vip);
         let vips: BTreeSet<IpAddr> = services.chain(target.pool.iter().copied()).collect();
         let gone = self.model.vips.extract_if(.., |vip, _| !vips.contains(vip));
@@ -34,22 +34,32 @@ impl Planner {
         for (key, placed) in gone {
             let endpoint = key.endpoint(&placed, &self.model.flow_keys);
             self.after.push(remove(&endpoint));
-            self.model.chunks.free(placed.wheel, now);
+            self.model.chunks.free(placed.wheel, self.now);
         }
     }
 
     /// Wheels, and the services that turn them.
-    pub(super) fn services(
-        &mut self,
-        target: &Target,
-        numbers: &Numbers,
-        now: Instant,
-    ) -> Result<(), PlanError> {
+    pub(super) fn services(&mut self, target: &Target, numbers: &Numbers) -> Result<(), PlanError> {
         for (&key, service) in &target.services {
             let numbers = numbers.get(&key).map_or(&[][..], Vec::as_slice);
-            self.service(key, service, numbers, now)?;
+            self.weights(service, numbers);
+            self.service(key, service, numbers)?;
         }
         Ok(())
+    }
+
+    /// The weights that backends' loads are measured by: there before a wheel names them,
+    /// and 0 for those whose load nobody looks at.
+    fn weights(&mut self, service: &TargetService, numbers: &[u16]) {
+        let is_measured = service.index == Index::Load;
+        for (&number, (_, backend)) in numbers.iter().zip(&service.backends) {
+            let weights = &mut self.model.weights;
+            if is_measured && weights.insert(number, backend.weight) != Some(backend.weight) {
+                self.before.push(Write::Weight(number, backend.weight));
+            } else if !is_measured && weights.remove(&number).is_some() {
+                self.after.push(Write::Weight(number, 0));
+            }
+        }
     }
 
     fn service(
@@ -57,61 +67,78 @@ impl Planner {
         key: ServiceKey,
         service: &TargetService,
         numbers: &[u16],
-        now: Instant,
     ) -> Result<(), PlanError> {
-        let least_length = match self.model.services.get(&key) {
-            Some(placed) if placed.index.is_steady() => placed.wheel.length,
-            _ => 0,
-        };
-        let owners = wheel::owners(service, numbers, least_length, |number| {
-            self.model.records[&number].state == BackendState::Active as u8
-        });
-        let entries: Vec<Slot> = owners.into_iter().map(Slot::stable).collect();
         let old = self.model.services.get(&key).cloned();
         let placed = old.as_ref().filter(|placed| placed.in_table);
-        if let Some(placed) = placed
-            && placed.entries == entries
-            && (placed.index, placed.keeping, placed.prefix)
+        let same = placed.filter(|placed| {
+            (placed.index, placed.keeping, placed.prefix)
                 == (service.index, service.keeping, service.prefix)
-        {
-            return Ok(());
-        }
-        let wheel = self.model.chunks.allocate(entries.len() as u32, now);
-        let wheel = wheel.map_err(|_| PlanError::Wheels(key))?;
+        });
+        let least = same.map_or(0, |placed| placed.places.slots().len());
+        let owners = wheel::owners(service, numbers, least as u32, |number| {
+            self.model.records[&number].state == BackendState::Active as u8
+        });
+        let places = if service.keeping == Keeping::Changes {
+            match same {
+                Some(placed) => {
+                    let serves = |number| self.model.serves(number);
+                    placed.places.given(&owners, serves, self.now)
+                }
+                None => Some(Places::tracked(&owners, self.now)),
+            }
+        } else {
+            let places = Places::stable(&owners, self.now);
+            let is_same = same.is_some_and(|placed| placed.places.slots() == places.slots());
+            (!is_same).then_some(places)
+        };
+        let Some(places) = places else { return Ok(()) };
         let number = old.as_ref().map_or(0, |placed| placed.number);
         match placed {
-            None => self.before.push(Write::ResetCursor(number, wheel.length)),
-            Some(placed) if placed.keeping != service.keeping => self.empty(key, placed, service),
+            None => {
+                let length = places.slots().len() as u32;
+                self.before.push(Write::ResetCursor(number, length));
+            }
+            Some(placed) if is_another(placed, service) => self.empty(key, placed, service),
             Some(_) => {}
-        }
-        if !entries.is_empty() {
-            self.before.push(Write::Wheel(wheel.chunk, entries.clone()));
-        }
-        if let Some(old) = old {
-            self.model.chunks.free(old.wheel, now);
         }
         let placed = Placed {
             number,
             index: service.index,
             keeping: service.keeping,
             prefix: service.prefix,
-            wheel,
-            entries,
+            wheel: old.map_or(Wheel::default(), |old| old.wheel),
+            places: Arc::new(places),
             in_table: true,
         };
+        self.turn(key, placed)
+    }
+
+    /// Gives a service its places: a wheel beside the one that it has, and then the record
+    /// that leads there.
+    pub(super) fn turn(&mut self, key: ServiceKey, mut placed: Placed) -> Result<(), PlanError> {
+        let slots = placed.places.slots();
+        let length = slots.len() as u32;
+        let wheel = self.model.chunks.allocate(length, self.now);
+        let wheel = wheel.map_err(|_| PlanError::Wheels(key))?;
+        if length > 0 {
+            self.before.push(Write::Wheel(wheel.chunk, slots.to_vec()));
+        }
+        self.model.chunks.free(placed.wheel, self.now);
+        placed.wheel = wheel;
         let endpoint = key.endpoint(&placed, &self.model.flow_keys);
         self.before.push(Write::Endpoint(endpoint));
         self.model.services.insert(key, placed);
         Ok(())
     }
 
-    /// Empties a service's wheel, and then has it keep its flows elsewhere: the two lie in
+    /// Empties a service's wheel, and then has it find flows otherwise: the two lie in
     /// words of their own, and backends of one mode are not for the other.
     fn empty(&mut self, key: ServiceKey, placed: &Placed, service: &TargetService) {
         let mut empty = placed.clone();
         empty.wheel = Wheel::default();
-        for keeping in [placed.keeping, service.keeping] {
-            empty.keeping = keeping;
+        let before = (placed.keeping, placed.index, placed.prefix);
+        for step in [before, (service.keeping, service.index, service.prefix)] {
+            (empty.keeping, empty.index, empty.prefix) = step;
             let endpoint = key.endpoint(&empty, &self.model.flow_keys);
             self.before.push(Write::Endpoint(endpoint));
         }
@@ -160,6 +187,12 @@ impl Planner {
         self.before.extend(writes.into_iter().map(Write::Endpoint));
         Ok(())
     }
+}
+
+/// Whether flows are found otherwise than before, so that places mean other flows.
+fn is_another(placed: &Placed, service: &TargetService) -> bool {
+    let is_other = (placed.index, placed.prefix) != (service.index, service.prefix);
+    placed.keeping != service.keeping || (service.keeping == Keeping::Changes && is_other)
 }
 
 fn remove(endpoint: &Endpoint) -> Write {

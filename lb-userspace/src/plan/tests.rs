@@ -2,8 +2,10 @@
 
 mod any_target;
 mod histories;
+mod life;
 mod order;
 mod twin;
+mod world;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -15,8 +15,11 @@ use super::address;
 /// One write to the data plane's maps.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Write {
-    /// A backend number is given for the first time, or again: its counters begin at 0.
+    /// A backend number is given for the first time, or again: its counters and its load begin
+    /// at 0.
     ResetCounters(u16),
+    /// By what weight a backend's load is measured.
+    Weight(u16, u16),
     /// What the outer headers of a backend's packets say.
     Tunnel(u16, Tunnel),
     /// A backend's record.
@@ -41,6 +44,7 @@ impl fmt::Display for Write {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Write::ResetCounters(number) => write!(f, "counters of backend {number} to 0"),
+            Write::Weight(number, weight) => write!(f, "weight of backend {number} {weight}"),
             Write::Tunnel(number, _) => write!(f, "tunnel to backend {number}"),
             Write::Backend(number, record) => write!(f, "backend {number} {}", told(record)),
             Write::ResetCursor(service, _) => write!(f, "cursors of service {service} spread out"),

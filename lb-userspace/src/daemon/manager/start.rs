@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Joined, Manager};
+use super::{Joined, Manager, Pace};
 use crate::{
     cli::RunArgs,
     config::model::Config,
@@ -153,6 +153,7 @@ impl Manager {
             clock,
             flows: Arc::new(flows),
             sweep: None,
+            pace: Pace::default(),
             ports_used: PortsUsed::default(),
             joined: Joined::default(),
             health_events,

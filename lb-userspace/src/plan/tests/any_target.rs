@@ -59,27 +59,38 @@ fn service(is_v6: bool, range: Option<Range>) -> impl Strategy<Value = TargetSer
         let backends = prop::collection::btree_map(1u8..7, backend(forward), 0..6);
         (Just(forward), backends)
     });
-    backends.prop_map(move |(forward, backends)| TargetService {
-        index: Index::Counter,
-        prefix: 0,
-        range,
-        keeping: match forward {
-            Forward::FullNat => Keeping::Ports,
-            _ => Keeping::Flows,
+    let index = prop::sample::select(vec![
+        (Index::Counter, 0),
+        (Index::Hash, 0),
+        (Index::Source, 24),
+        (Index::Source, 16),
+        (Index::Load, 0),
+    ]);
+    (backends, index).prop_map(
+        move |((forward, backends), (index, prefix))| TargetService {
+            index,
+            prefix,
+            range,
+            keeping: match forward {
+                Forward::FullNat => Keeping::Ports,
+                Forward::Nat => Keeping::Flows,
+                _ if index.is_steady() => Keeping::Changes,
+                _ => Keeping::Flows,
+            },
+            backends: backends
+                .into_iter()
+                .map(|(n, backend)| {
+                    let is_v6 = match forward {
+                        Forward::Ip4 => false,
+                        Forward::Gue6 => true,
+                        _ => is_v6,
+                    };
+                    let port = if range.is_some() { 0 } else { 80 };
+                    (server(n, is_v6, port), backend)
+                })
+                .collect(),
         },
-        backends: backends
-            .into_iter()
-            .map(|(n, backend)| {
-                let is_v6 = match forward {
-                    Forward::Ip4 => false,
-                    Forward::Gue6 => true,
-                    _ => is_v6,
-                };
-                let port = if range.is_some() { 0 } else { 80 };
-                (server(n, is_v6, port), backend)
-            })
-            .collect(),
-    })
+    )
 }
 
 pub fn target() -> impl Strategy<Value = Target> {

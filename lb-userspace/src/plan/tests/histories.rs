@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_common::abi::{Backend, BackendState, Forward, Kind, Range, family_of, selector};
+use lb_common::{
+    abi::{BackendState, Forward, Kind, Range, family_of, selector},
+    wheel::Index,
+};
 use proptest::prelude::*;
 
 use super::{any_target::target, twin::Twin, vip};
@@ -50,21 +53,22 @@ fn check_ports(twin: &Twin, before: &Target, after: &Target) {
     }
 }
 
-/// The record of a wanted backend.
-fn record(twin: &Twin, model: &Model, key: ServiceKey, at: (SocketAddr, Forward)) -> Backend {
+/// The number of a wanted backend.
+fn number(model: &Model, key: ServiceKey, at: (SocketAddr, Forward)) -> u16 {
     let id = Id {
         service: key,
         server: at.0,
         forward: at.1,
     };
-    twin.backends[&model.backends[&id]]
+    model.backends[&id]
 }
 
 fn check_done(twin: &Twin, model: &Model, target: &Target) {
     assert_eq!(twin.of_kind(Kind::Service).count(), target.services.len());
     for (key, service) in &target.services {
         for (server, wanted) in &service.backends {
-            let record = record(twin, model, *key, (*server, wanted.forward));
+            let number = number(model, *key, (*server, wanted.forward));
+            let record = twin.backends[&number];
             match wanted.way {
                 Way::Known(hop, _) => {
                     assert_eq!(record.state, wanted.state as u8);
@@ -74,6 +78,13 @@ fn check_done(twin: &Twin, model: &Model, target: &Target) {
                 Way::Unknown => {}
             }
             assert_eq!(record.forward, wanted.forward as u8);
+            let weight = twin.weights.get(&number).copied().unwrap_or(0);
+            let measured = if service.index == Index::Load {
+                wanted.weight
+            } else {
+                0
+            };
+            assert_eq!(weight, measured, "backend {number}");
         }
         let placed = &model.services[key];
         let (family, address) = words(key.vip);
@@ -84,7 +95,7 @@ fn check_done(twin: &Twin, model: &Model, target: &Target) {
             Kind::Service,
         );
         let endpoint = &twin.endpoints[&(address, selector)];
-        assert_eq!(twin.wheel(endpoint), &placed.entries[..]);
+        assert_eq!(twin.wheel(endpoint), placed.places.slots());
     }
     for (place, &address) in target.pool.iter().enumerate() {
         let (family, words) = words(address);
@@ -136,7 +147,7 @@ proptest! {
             let (port, protocol) = (service.selector as u16, (service.selector >> 16) as u8);
             let family = family_of(service.selector);
             let key = ServiceKey::from_words(family, service.address, port, protocol).unwrap();
-            found.services.insert(key, Placed::found(service, twin.wheel(service).to_vec()));
+            found.services.insert(key, Placed::found(service, twin.wheel(service).to_vec(), now));
         }
         for (&number, record) in &twin.backends {
             found.found_backend(number, *record, twin.tunnels.get(&number).copied());

@@ -115,7 +115,10 @@ fn a_backend_that_was_never_reachable_is_down() {
         service.backends[1].1.way = way;
         let plan = plan(&Model::default(), &target, Instant::now()).unwrap();
         assert_eq!(plan.model.records[&2].state, BackendState::Down as u8);
-        assert_eq!(plan.model.services[&key(0)].entries, [Slot::stable(1)]);
+        assert_eq!(
+            plan.model.services[&key(0)].places.slots(),
+            [Slot::stable(1)]
+        );
     }
 }
 
@@ -150,11 +153,17 @@ fn another_mode_is_another_backend() {
     let of = |forward| service_of(vec![(server(1, false, 80), active(forward, 1))]);
     let first = plan(&Model::default(), &of(Forward::Dsr), now).unwrap();
     let second = plan(&first.model, &of(Forward::Nat), now).unwrap();
-    assert_eq!(second.model.services[&key(0)].entries, [Slot::stable(2)]);
+    assert_eq!(
+        second.model.services[&key(0)].places.slots(),
+        [Slot::stable(2)]
+    );
     assert_eq!(second.model.retired().collect::<Vec<_>>(), [1]);
     assert_eq!(second.model.servers.len(), 1);
     let third = plan(&second.model, &of(Forward::Dsr), now).unwrap();
-    assert_eq!(third.model.services[&key(0)].entries, [Slot::stable(1)]);
+    assert_eq!(
+        third.model.services[&key(0)].places.slots(),
+        [Slot::stable(1)]
+    );
     assert_eq!(third.model.servers.len(), 0);
 }
 
@@ -204,5 +213,5 @@ fn as_many_backends_as_there_can_be_are_planned_quickly() {
         })
         .collect();
     let plan = plan(&Model::default(), &service_of(backends), Instant::now()).unwrap();
-    assert_eq!(plan.model.services[&key(0)].entries.len(), 65_535);
+    assert_eq!(plan.model.services[&key(0)].places.slots().len(), 65_535);
 }

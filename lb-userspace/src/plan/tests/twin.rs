@@ -18,6 +18,7 @@ pub struct Twin {
     pub endpoints: BTreeMap<(Address, u32), Endpoint>,
     pub backends: BTreeMap<u16, Backend>,
     pub tunnels: BTreeMap<u16, Tunnel>,
+    pub weights: BTreeMap<u16, u16>,
     wheels: Vec<Slot>,
 }
 
@@ -27,7 +28,8 @@ impl Twin {
             endpoints: BTreeMap::new(),
             backends: BTreeMap::new(),
             tunnels: BTreeMap::new(),
-            wheels: vec![Slot::default(); limits::WHEEL_ENTRIES as usize],
+            weights: BTreeMap::new(),
+            wheels: Vec::new(),
         }
     }
 
@@ -42,13 +44,21 @@ impl Twin {
             }
             Write::Wheel(chunk, entries) => {
                 let start = (chunk * WHEEL_CHUNK) as usize;
-                self.wheels[start..start + entries.len()].copy_from_slice(entries);
+                let end = start + entries.len();
+                assert!(end <= limits::WHEEL_ENTRIES as usize);
+                if self.wheels.len() < end {
+                    self.wheels.resize(end, Slot::default());
+                }
+                self.wheels[start..end].copy_from_slice(entries);
             }
             Write::Endpoint(endpoint) => self.endpoint(endpoint, look),
             Write::RemoveEndpoint(address, selector) => {
                 self.endpoints
                     .remove(&(*address, *selector))
                     .expect("only what is there goes");
+            }
+            Write::Weight(number, weight) => {
+                self.weights.insert(*number, *weight);
             }
             Write::ResetCounters(_)
             | Write::ResetCursor(..)
@@ -86,14 +96,18 @@ impl Twin {
     pub fn wheel(&self, service: &Endpoint) -> &[Slot] {
         let wheel = service.wheel();
         let start = (wheel.chunk * WHEEL_CHUNK) as usize;
-        &self.wheels[start..start + wheel.length as usize]
+        let length = wheel.length as usize;
+        if length == 0 {
+            return &[];
+        }
+        &self.wheels[start..start + length]
     }
 
     /// What must hold for a packet that comes between any two writes.
     pub fn check(&self) {
         for service in self.of_kind(Kind::Service) {
             for slot in self.wheel(service) {
-                self.check_backend(service, slot.backend());
+                self.check_slot(service, *slot);
             }
         }
         for server in self.of_kind(Kind::Server) {
@@ -113,12 +127,26 @@ impl Twin {
         }
     }
 
+    /// A place may be nobody's while its flows are somebody's.
+    fn check_slot(&self, service: &Endpoint, slot: Slot) {
+        let changes = service.keeping == Keeping::Changes as u8;
+        assert!(changes || (slot.is_stable() && slot.backend() != 0));
+        if slot.backend() != 0 {
+            self.check_backend(service, slot.backend());
+            let state = self.backends[&slot.backend()].state;
+            let number = slot.backend();
+            assert_eq!(state, BackendState::Active as u8, "backend {number}");
+        }
+        if slot.before() != 0 {
+            self.check_backend(service, slot.before());
+        }
+    }
+
     fn check_backend(&self, service: &Endpoint, number: u16) {
         let record = &self.backends[&number];
         let family = family_of(service.selector);
         let its = selector(family, record.vip_port, record.protocol, Kind::Service);
         assert_eq!((record.vip, its), (service.address, service.selector));
-        assert_eq!(record.state, BackendState::Active as u8, "backend {number}");
         assert_ne!(record.mtu, 0, "backend {number} has no way");
         let is_full_nat = record.forward == Forward::FullNat as u8;
         let has_ports = service.keeping == Keeping::Ports as u8;
