@@ -13,7 +13,8 @@ use crate::{
 pub const FLOWS: u32 = 1_000_000;
 /// Flows of a small table, and of the rows between one flow and a million.
 pub const FEW: u32 = 1 << 16;
-const MANY: u32 = 10_000_000;
+/// Flows of the largest rows.
+pub const MANY: u32 = 10_000_000;
 
 /// Servers of most services, and of a large one.
 const SERVERS: u16 = 4;
@@ -99,6 +100,7 @@ pub fn all() -> Vec<Row> {
     for way in [Way::Dsr, Way::Ipip, Way::Gue] {
         put(way, &both, Maglev, ONE);
     }
+    put(Way::Dsr, &four, LargeMaglev, ONE);
     put(Way::Dsr, &four, Maglev, Load::Known(FEW));
     put(Way::Dsr, &four, Maglev, MILLION);
     put(Way::Dsr, &both, Maglev, Load::Known(MANY));
@@ -117,8 +119,7 @@ pub fn all() -> Vec<Row> {
 }
 
 impl Row {
-    /// Whether its instructions differ from those of a row with fewer flows; its cache
-    /// misses do.
+    /// Whether what tells it from a row with fewer flows is cache misses, not instructions.
     pub fn is_of_caches(&self) -> bool {
         matches!(self.load, Load::Known(2..))
     }
