@@ -9,10 +9,12 @@ use aya::{
 };
 use flowgate::{
     config::model::Timeouts,
-    datapath::{Constants, Object, counters::Counters, object::new_identity},
+    datapath::{
+        Constants, Object, Tables, counters::Counters, memory::Shared, object::new_identity,
+    },
 };
 use lb_common::{
-    abi::{Forward, Identity},
+    abi::{Bucket, Forward, Identity, PortBucket},
     flow::BUCKET_SLOTS,
     verdict::Verdict,
 };
@@ -49,9 +51,16 @@ impl Program {
     }
 }
 
-/// Programs and maps, fresh for each scenario.
+/// Programs and maps.
 pub struct Bed {
     object: Object,
+    tables: Tables,
+    flows: Shared<Bucket>,
+    ports: Shared<PortBucket>,
+    identity: Identity,
+    /// Flows that the flow table is made for.
+    room: u32,
+    programs: Vec<Program>,
     counters: Counters,
     traffic: Array<MapData, Record<Traffic>>,
     dice: PerCpuArray<MapData, Record<Dice>>,
@@ -76,22 +85,22 @@ const _: () = assert!(size_of::<Traffic>() == 7 * 8 + 4 + 2 + 2 + 6 * 4);
 impl Bed {
     /// Loads the programs and sets up what they balance.
     pub fn new(scenario: &Scenario, programs: &[Program]) -> Result<Self> {
-        let service = &scenario.service;
-        let identity = new_identity(scenario.table, &Timeouts::default())
-            .context("the kernel gives no random numbers")?;
+        let identity = Identity {
+            pool: site::pool(scenario.table),
+            ..new_identity(scenario.table, &Timeouts::default())
+                .context("the kernel gives no random numbers")?
+        };
         let constants = Constants {
             mac: NODE_MAC,
-            ..Constants::new(Identity {
-                pool: site::pool(service, scenario.table),
-                ..identity
-            })
+            ..Constants::new(identity)
         };
         let mut object = Object::load(OBJECT, &constants, None)?;
         // Before maps are taken out of the object, which programs are loaded with.
         for program in programs {
             object.program(program.name())?;
         }
-        site::set_up(&mut object, &constants.identity, service)?;
+        let mut tables = Tables::open(&mut object)?;
+        site::set_up(&mut tables, &identity, &scenario.service)?;
         let counters = Counters::open(&mut object);
         let mut take = |name| object.ebpf.take_map(name).expect("the object has this map");
         let kind = "the map has its kind by its declaration";
@@ -99,9 +108,38 @@ impl Bed {
             counters,
             traffic: take("TRAFFIC").try_into().expect(kind),
             dice: take("DICE").try_into().expect(kind),
-            overhead: Forward::overhead(service.forward),
+            flows: object.shared("FLOWS")?,
+            ports: object.shared("PORTS")?,
+            overhead: Forward::overhead(scenario.service.forward),
+            tables,
+            identity,
+            room: scenario.table,
+            programs: programs.to_vec(),
             object,
         })
+    }
+
+    /// The same for another scenario, with tables as empty as new ones, where that needs
+    /// none of other sizes: loading takes longer than many a measurement. What the kernel's
+    /// table holds can't be taken out in one go.
+    pub fn renewed(mut self, scenario: &Scenario, programs: &[Program]) -> Result<Option<Self>> {
+        let fits = self.room == scenario.table && self.programs == programs;
+        if !fits || programs.contains(&Program::Lru) {
+            return Ok(None);
+        }
+        let empty = Bucket {
+            entries: [0; BUCKET_SLOTS],
+        };
+        (0..self.flows.length()).for_each(|bucket| self.flows.store(bucket, &empty));
+        for bucket in 0..self.ports.length() {
+            // An owner without an entry is nobody's.
+            let old = self.ports.load(bucket);
+            let entries = empty.entries;
+            self.ports.store(bucket, &PortBucket { entries, ..old });
+        }
+        site::set_up(&mut self.tables, &self.identity, &scenario.service)?;
+        self.overhead = Forward::overhead(scenario.service.forward);
+        Ok(Some(self))
     }
 
     /// Chooses the packets of the runs that follow. A way back to the client adds nothing

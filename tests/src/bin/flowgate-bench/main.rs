@@ -119,9 +119,8 @@ fn run(arguments: &Arguments) -> Result<Report> {
     let mut last = None;
     for &row in &all {
         eprintln!("Measuring: {row}");
-        // Two beds at once would take twice the memory.
-        drop(last.take());
-        let (bed, figures) = measure::measure(&mut Scenario::new(row, table), effort)?;
+        let mut scenario = Scenario::new(row, table);
+        let (bed, figures) = measure::measure(&mut scenario, effort, last.take())?;
         rows.push(report::Row::new(row, &figures));
         last = Some(bed);
     }

@@ -57,8 +57,13 @@ pub struct Figures {
     pub noise: f64,
 }
 
-/// Measures a scenario: rounds in which each program runs.
-pub fn measure(scenario: &mut Scenario, effort: Effort) -> Result<(Bed, Figures)> {
+/// Measures a scenario: rounds in which each program runs. `last` is what the scenario
+/// before ran on.
+pub fn measure(
+    scenario: &mut Scenario,
+    effort: Effort,
+    last: Option<Bed>,
+) -> Result<(Bed, Figures)> {
     let Effort { rounds, repeat, .. } = effort;
     let mut tables = vec![Program::Table];
     if effort.reference && scenario.row.has_reference() {
@@ -66,7 +71,14 @@ pub fn measure(scenario: &mut Scenario, effort: Effort) -> Result<(Bed, Figures)
     }
     let mut programs = vec![Program::Swap, Program::Prologue];
     programs.extend(&tables);
-    let mut bed = Bed::new(scenario, &programs)?;
+    let renewed = match last {
+        Some(bed) => bed.renewed(scenario, &programs)?,
+        None => None,
+    };
+    let mut bed = match renewed {
+        Some(bed) => bed,
+        None => Bed::new(scenario, &programs)?,
+    };
     prepare(&mut bed, scenario, &tables)?;
     let mut round = Round::default();
     // The first round warms caches and isn't counted.

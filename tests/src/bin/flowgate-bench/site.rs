@@ -3,16 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Result;
-use flowgate::{
-    datapath::{Object, Tables},
-    plan::words,
-};
+use flowgate::{datapath::Tables, plan::words};
 use lb_common::{
     abi::{
         Backend, BackendState, Endpoint, Forward, Hop, Identity, Keeping, NO_DEADLINE, Pool, Route,
         Route6, Tunnel, Wheel,
     },
     hash::FlowKeys,
+    limits::MAX_POOL,
     tags::Tags,
     wheel::{Index, Slot},
 };
@@ -168,29 +166,22 @@ impl Service {
     }
 }
 
-/// The `full-nat` pool of a service that is to have `flows` flows: twice as many ports.
-pub fn pool(service: &Service, flows: u32) -> Pool {
-    if service.forward != Forward::FullNat {
-        return Pool::default();
-    }
-    let addresses = (flows * 2).div_ceil(u32::from(POOL_BUCKETS) * 8) as u16;
-    let (v4, v6) = if service.is_six {
-        (0, addresses)
-    } else {
-        (addresses, 0)
-    };
+/// The `full-nat` pool for `flows` flows of either IP version, as far as a pool reaches:
+/// twice as many ports.
+pub fn pool(flows: u32) -> Pool {
+    let addresses = (flows * 2).div_ceil(u32::from(POOL_BUCKETS) * 8);
+    let addresses = addresses.min(MAX_POOL / 2) as u16;
     Pool {
         first_port: POOL_FIRST,
         buckets: POOL_BUCKETS,
-        v4,
-        v6,
+        v4: addresses,
+        v6: addresses,
     }
 }
 
-/// Puts the service into the maps.
-pub fn set_up(object: &mut Object, identity: &Identity, service: &Service) -> Result<()> {
+/// Puts the service into the maps, in the place of the one that was there before.
+pub fn set_up(tables: &mut Tables, identity: &Identity, service: &Service) -> Result<()> {
     const NUMBER: u32 = 0;
-    let mut tables = Tables::open(object)?;
     tables.identity.store(0, identity);
     for backend in 1..=service.servers {
         let record = service.record(backend);
@@ -227,18 +218,15 @@ pub fn set_up(object: &mut Object, identity: &Identity, service: &Service) -> Re
         let at = SERVER_PORT.to_be();
         tables.put_endpoint(&Endpoint::server(family, address, at, protocol, 1, seed))?;
     }
-    put_pool(&mut tables, identity.pool, service)?;
-    put_routes(&tables);
+    put_pool(tables, identity.pool)?;
+    put_routes(tables);
     Ok(())
 }
 
-fn put_pool(tables: &mut Tables, pool: Pool, service: &Service) -> Result<()> {
-    let addresses: Vec<IpAddr> = (1..=pool.v4 + pool.v6)
-        .map(|place| {
-            let six = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, place);
-            service.pick(Ipv4Addr::new(192, 0, 2, place as u8), six)
-        })
-        .collect();
+fn put_pool(tables: &mut Tables, pool: Pool) -> Result<()> {
+    let four = (1..=pool.v4).map(|place| IpAddr::from([192, 0, 2, place as u8]));
+    let six = (1..=pool.v6).map(|place| Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, place).into());
+    let addresses: Vec<IpAddr> = four.chain(six).collect();
     tables.put_pool(&addresses)?;
     for (place, address) in addresses.into_iter().enumerate() {
         let (family, address) = words(address);
