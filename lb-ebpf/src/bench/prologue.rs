@@ -18,26 +18,75 @@ static DICE: PerCpuArray<Dice> = PerCpuArray::with_max_entries(1, 0);
 /// pipeline behind it leaves no room on the stack.
 #[inline(never)]
 pub fn write(context: Context) -> bool {
-    written(&Packet::of(context)).is_some()
+    written(context).is_some()
 }
 
 #[inline(always)]
-fn written(packet: &Packet) -> Option<()> {
-    let frame = packet.window::<48>()?;
+fn written(context: Context) -> Option<()> {
     let traffic = TRAFFIC.get(0)?;
     let (address, port) = socket(client(traffic)?);
-    let (addresses, ports) = if traffic.to_client == 0 {
-        (u64::from(address), u32::from(port))
+    let packet = &head_back(&Packet::of(context), traffic)?;
+    let ports = if traffic.to_client == 0 {
+        u32::from(port)
     } else {
-        (u64::from(address) << 32, u32::from(port) << 16)
+        u32::from(port) << 16
+    };
+    if traffic.is_six == 0 {
+        four(packet, traffic, address, ports)
+    } else {
+        six(packet, traffic, address, ports)
+    }
+}
+
+/// The frame without what the run before has put at its head. Where no pipeline runs
+/// behind this, its head goes to and fro: once a run in either case.
+#[inline(always)]
+fn head_back(packet: &Packet, traffic: &Traffic) -> Option<Packet> {
+    if traffic.overhead == 0 {
+        return Some(*packet);
+    }
+    let overhead = traffic.overhead.cast_signed();
+    let is_grown = packet.length() > traffic.length as usize;
+    packet.with_head(if is_grown { -overhead } else { overhead })
+}
+
+#[inline(always)]
+fn four(packet: &Packet, traffic: &Traffic, address: u32, ports: u32) -> Option<()> {
+    let frame = packet.window::<48>()?;
+    let addresses = if traffic.to_client == 0 {
+        u64::from(address)
+    } else {
+        u64::from(address) << 32
     };
     frame.store::<u64, 0>(traffic.macs);
     frame.store::<u64, 8>(traffic.version);
     frame.store::<u64, 16>(traffic.lifetime);
     frame.store::<u16, 24>(traffic.checksum);
-    frame.store::<u64, 26>(traffic.addresses | addresses);
+    frame.store::<u64, 26>(traffic.addresses[0] | addresses);
     frame.store::<u32, 34>(traffic.ports | ports);
     frame.store::<u16, 46>(traffic.flags);
+    Some(())
+}
+
+#[inline(always)]
+fn six(packet: &Packet, traffic: &Traffic, address: u32, ports: u32) -> Option<()> {
+    let frame = packet.window::<68>()?;
+    let address = u64::from(address) << 32;
+    let (source, destination) = if traffic.to_client == 0 {
+        (address, 0)
+    } else {
+        (0, address)
+    };
+    frame.store::<u64, 0>(traffic.macs);
+    frame.store::<u64, 8>(traffic.version);
+    frame.store::<u32, 16>(traffic.lifetime as u32);
+    frame.store::<u16, 20>((traffic.lifetime >> 32) as u16);
+    frame.store::<u64, 22>(traffic.addresses[0]);
+    frame.store::<u64, 30>(traffic.addresses[1] | source);
+    frame.store::<u64, 38>(traffic.addresses[2]);
+    frame.store::<u64, 46>(traffic.addresses[3] | destination);
+    frame.store::<u32, 54>(traffic.ports | ports);
+    frame.store::<u16, 66>(traffic.flags);
     Some(())
 }
 

@@ -23,24 +23,32 @@ impl Clients {
 pub struct Traffic {
     /// Bytes 0 to 7: destination MAC, two bytes of the source MAC.
     pub macs: u64,
-    /// Bytes 8 to 15: the rest of the source MAC, EtherType, IPv4 version, TOS.
+    /// Bytes 8 to 15: the rest of the source MAC, EtherType, IP version, class.
     pub version: u64,
-    /// Bytes 16 to 23: IPv4 length, identification, fragment, TTL, protocol.
+    /// IPv4, bytes 16 to 23: length, identification, fragment, TTL, protocol. IPv6,
+    /// bytes 16 to 21: flow label, length, next header, hop limit.
     pub lifetime: u64,
-    /// Bytes 26 to 33: IPv4 source and destination.
-    pub addresses: u64,
-    /// Bytes 34 to 37: source and destination port.
+    /// IPv4, bytes 26 to 33: source and destination, and three words that aren't used.
+    /// IPv6, bytes 22 to 53: the same.
+    pub addresses: [u64; 4],
+    /// Source and destination port.
     pub ports: u32,
-    /// Bytes 24 and 25: IPv4 checksum.
+    /// IPv4 checksum.
     pub checksum: u16,
-    /// Bytes 46 and 47: TCP header length and flags.
+    /// TCP header length and flags.
     pub flags: u16,
     /// Whom they come from, or go to.
     pub clients: Clients,
     /// How many clients there are to choose from at random.
     pub flows: u32,
-    /// Whether the client is the packet's destination.
-    pub to_client: u64,
+    /// 1 where the client is the packet's destination.
+    pub to_client: u32,
+    /// 1 for IPv6.
+    pub is_six: u32,
+    /// Bytes that the pipeline puts before the packet.
+    pub overhead: u32,
+    /// Bytes of the packet without those.
+    pub length: u32,
 }
 
 /// Where the choice of clients stands.

@@ -1,11 +1,11 @@
 //! The programs that run in the guest: the host's own, from the same files.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::table::{Program, ROWS};
+use super::table::{BENCHMARK, Program, ROWS};
 use crate::run::{cargo, run};
 
 /// The package whose programs the table names.
@@ -37,12 +37,25 @@ impl Binaries {
                 Program::Tests(name, _) => command.args(["--test", name]),
             };
         }
+        Self::of(&mut command)
+    }
+
+    /// Builds the benchmark, as fast as it gets.
+    pub fn benchmark() -> Result<Self> {
+        let mut command = cargo();
+        command.args(["build", "--release", "--package", PACKAGE]);
+        command.arg("--message-format=json-render-diagnostics");
+        command.args(["--bin", BENCHMARK]);
+        Self::of(&mut command)
+    }
+
+    fn of(command: &mut Command) -> Result<Self> {
         let output = command
             .stderr(Stdio::inherit())
             .output()
             .context("couldn't start cargo")?;
         if !output.status.success() {
-            bail!("the tests don't build ({})", output.status);
+            bail!("{PACKAGE} doesn't build ({})", output.status);
         }
         let messages = String::from_utf8(output.stdout).context("cargo printed no text")?;
         Ok(Self(messages.lines().filter_map(built).collect()))

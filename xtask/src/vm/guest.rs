@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use super::initramfs;
 use super::job::{self, Step};
 use super::kernel::Kernel;
-use super::qemu::Qemu;
+use super::qemu::{Clock, Qemu};
 use super::table::MODULES;
 use super::transcript::{Line, Transcript};
 use crate::run::root;
@@ -51,6 +51,7 @@ pub struct Guest<'a> {
     pub qemu: &'a Qemu,
     /// Where its files are put.
     pub cache: &'a Path,
+    pub clock: Clock,
 }
 
 impl Guest<'_> {
@@ -77,7 +78,12 @@ impl Guest<'_> {
             .with_context(|| format!("couldn't write {}", errors.display()))?;
         let mut child = self
             .qemu
-            .boot(&self.kernel.image(), initramfs, &self.file("console.log"))
+            .boot(
+                &self.kernel.image(),
+                initramfs,
+                &self.file("console.log"),
+                self.clock,
+            )
             .stdout(Stdio::piped())
             .stderr(errors)
             .spawn()

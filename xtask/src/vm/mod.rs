@@ -1,7 +1,9 @@
 //! `cargo xtask vm`: other kernels than this machine's.
 
+mod bench;
 mod binaries;
 mod debian;
+mod figures;
 mod guest;
 mod initramfs;
 mod job;
@@ -24,9 +26,9 @@ use crate::setup::log::Log;
 use crate::setup::{self, Scope};
 use guest::Guest;
 use kernel::{Choice, Kernel};
-use qemu::Qemu;
+use qemu::{Clock, Qemu};
 
-/// Runs Flowgate's tests on other kernels, in an emulated machine (as root).
+/// Runs Flowgate's tests, and measures it, on other kernels, in an emulated machine (as root).
 ///
 /// The kernels are Debian's stock 6.1 and 6.12. They are fetched and unpacked under
 /// target/vm, once, and not installed; so is QEMU where there is none. The guest runs
@@ -41,6 +43,7 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     Test(test::Arguments),
+    Bench(bench::Arguments),
     Shell(shell::Arguments),
 }
 
@@ -58,6 +61,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     setup::ensure(Scope::Vm)?;
     match &arguments.verb {
         Verb::Test(arguments) => test::main(arguments),
+        Verb::Bench(arguments) => bench::main(arguments),
         Verb::Shell(arguments) => shell::main(arguments),
     }
 }
@@ -101,8 +105,9 @@ impl Machines {
         })
     }
 
-    fn guests(&self) -> impl Iterator<Item = Guest<'_>> {
-        self.kernels.iter().map(|kernel| Guest {
+    fn guests(&self, clock: Clock) -> impl Iterator<Item = Guest<'_>> {
+        self.kernels.iter().map(move |kernel| Guest {
+            clock,
             kernel,
             qemu: &self.qemu,
             cache: &self.cache,

@@ -20,6 +20,16 @@ pub struct Qemu {
     unpacked: Option<PathBuf>,
 }
 
+/// What the guest's clock counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// Time, and it has two CPUs.
+    Time,
+    /// Instructions, each a nanosecond, of its one CPU: a measurement repeats exactly,
+    /// whatever else the host does.
+    Instructions,
+}
+
 impl Qemu {
     /// Finds it, or fetches it into `cache`. It isn't installed because that can mean
     /// to replace other packages of a machine that already has some of QEMU.
@@ -45,7 +55,7 @@ impl Qemu {
 
     /// The command that boots a kernel: the host's files read-only over 9p, kernel
     /// messages in the file `console`, the guest's own words on standard output.
-    pub fn boot(&self, image: &Path, initramfs: &Path, console: &Path) -> Command {
+    pub fn boot(&self, image: &Path, initramfs: &Path, console: &Path, clock: Clock) -> Command {
         // Whatever becomes of us, even SIGKILL, the machine goes too.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]);
@@ -57,7 +67,11 @@ impl Qemu {
         command.args(["-accel", "tcg,thread=single"]);
         // These keep the kernel off user memory, at a price in each system call.
         command.args(["-cpu", "max,smap=off,smep=off,la57=off"]);
-        command.args(["-m", "3072", "-smp", "2"]);
+        command.args(["-m", "3072"]);
+        command.args(match clock {
+            Clock::Time => ["-smp", "2"].as_slice(),
+            Clock::Instructions => &["-smp", "1", "-icount", "shift=0,sleep=off"],
+        });
         command.args(["-nodefaults", "-no-user-config", "-no-reboot"]);
         command.args(["-display", "none", "-monitor", "none"]);
         command.arg("-serial").arg(option("file:", console));

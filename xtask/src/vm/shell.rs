@@ -9,6 +9,7 @@ use super::Machines;
 use super::guest::Event;
 use super::job::Step;
 use super::kernel::Choice;
+use super::qemu::Clock;
 
 /// Runs one command in a guest, and shows what it prints and how it ends
 ///
@@ -31,7 +32,7 @@ pub struct Arguments {
 pub fn main(arguments: &Arguments) -> Result<()> {
     let machines = Machines::prepare(arguments.kernel)?;
     let mut failed = Vec::new();
-    for guest in machines.guests() {
+    for guest in machines.guests(Clock::Time) {
         let load = Step {
             title: "loading modules".to_owned(),
             command: vec!["load_modules".to_owned()],

@@ -47,6 +47,9 @@ pub struct Row {
 /// The program that prints the verifier's figures, in the guest and on the host.
 pub const VERIFIER: &str = "flowgate-verifier";
 
+/// The program that measures what a packet costs.
+pub const BENCHMARK: &str = "flowgate-bench";
+
 /// All that is run, in this order.
 pub const ROWS: &[Row] = &[
     Row {

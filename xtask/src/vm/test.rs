@@ -11,6 +11,7 @@ use super::binaries::Binaries;
 use super::job::Step;
 use super::kernel::Choice;
 use super::progress::Progress;
+use super::qemu::Clock;
 use super::table::{Program, ROWS, VERIFIER};
 use crate::run::run;
 
@@ -41,7 +42,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     if let Err(error) = run(&mut Command::new(binaries.path(Program::Binary(VERIFIER))?)) {
         failures.push(format!("this machine's kernel: {error:#}"));
     }
-    for guest in machines.guests() {
+    for guest in machines.guests(Clock::Time) {
         println!("Linux {}, in QEMU:", guest.kernel.release);
         let steps = steps(&binaries, filter)?;
         let mut progress = Progress::new(filter.is_some());

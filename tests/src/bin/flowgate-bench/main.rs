@@ -6,8 +6,10 @@ mod frame;
 mod machine;
 mod measure;
 mod report;
+mod row;
 mod scenario;
 mod site;
+mod target;
 #[path = "../../../../lb-ebpf/src/bench/traffic.rs"]
 mod traffic;
 
@@ -17,37 +19,79 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use machine::Machine;
-use report::{Memory, Report, Row};
+use measure::Effort;
+use report::{Judged, Report};
+use scenario::Scenario;
 
 /// Measures nanoseconds per packet with BPF_PROG_TEST_RUN (as root).
 ///
 /// Every round runs each program in turn: a bare swap of the MAC addresses, the prologue
-/// that writes the packet, the product's pipeline behind that prologue, and the same
-/// pipeline with a kernel LRU hash. Figures are net of the prologue.
+/// that writes the packet, the product's pipeline behind that prologue, and, in some rows,
+/// the same pipeline with a kernel LRU hash. Figures are net of the prologue.
 #[derive(Parser)]
 #[command(name = "flowgate-bench")]
 struct Arguments {
     /// Also writes the rows to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Rounds of each scenario that count
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    rounds: u32,
-    /// Packets of each program in each round
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=50_000_000))]
-    repeat: u32,
-    /// Only scenarios whose name contains this
-    #[arg(long, value_name = "FILTER", default_value = "")]
+    /// Rounds of each row that count [default: 9]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rounds: Option<u32>,
+    /// Packets of each program in each round [default: 1000000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..=50_000_000))]
+    repeat: Option<u32>,
+    /// Only rows whose names contain each of these words, such as "IPv6 Maglev"
+    #[arg(long, value_name = "WORDS", default_value = "")]
     scenario: String,
+    /// Fewer and shorter rounds: 3 of 100,000 packets
+    #[arg(long)]
+    quick: bool,
+    /// For a machine whose clock counts instructions: leaves the reference out, and rows that
+    /// differ from others by their cache misses; the others have tables for 65,536 flows
+    #[arg(long)]
+    counted: bool,
     /// Exits with status 1 when a target is missed
     #[arg(long)]
     check: bool,
 }
 
+impl Arguments {
+    fn effort(&self) -> Effort {
+        let (rounds, repeat) = if self.quick {
+            (3, 100_000)
+        } else {
+            (9, 1_000_000)
+        };
+        Effort {
+            rounds: self.rounds.unwrap_or(rounds),
+            repeat: self.repeat.unwrap_or(repeat),
+            reference: !self.counted,
+        }
+    }
+
+    fn rows(&self) -> Result<Vec<row::Row>> {
+        let words: Vec<&str> = self.scenario.split_whitespace().collect();
+        let mut rows = row::all();
+        rows.retain(|row| {
+            let name = row.to_string();
+            words.iter().all(|word| name.contains(word)) && !(self.counted && row.is_of_caches())
+        });
+        if rows.is_empty() {
+            let names: Vec<String> = row::all().iter().map(row::Row::to_string).collect();
+            bail!(
+                "no row's name contains {:?}; they are:\n  {}",
+                words.join(" … "),
+                names.join("\n  ")
+            );
+        }
+        Ok(rows)
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
-        Ok(report) if arguments.check && !report.missed().is_empty() => ExitCode::FAILURE,
+        Ok(report) if arguments.check && report.missed() > 0 => ExitCode::FAILURE,
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -57,16 +101,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<Report> {
-    let mut scenarios = scenario::all();
-    scenarios.retain(|scenario| scenario.name.contains(&arguments.scenario));
-    if scenarios.is_empty() {
-        let names: Vec<_> = scenario::all().iter().map(|s| s.name).collect();
-        bail!(
-            "no scenario's name contains {:?}; they are: {}",
-            arguments.scenario,
-            names.join("; ")
-        );
-    }
+    let (effort, all) = (arguments.effort(), arguments.rows()?);
     // Now, rather than after minutes of measuring.
     let json = arguments.json.as_ref().map(|path| {
         File::create(path)
@@ -74,16 +109,28 @@ fn run(arguments: &Arguments) -> Result<Report> {
             .map(|file| (path, file))
     });
     let json = json.transpose()?;
+    let table = if arguments.counted {
+        row::FEW
+    } else {
+        row::FLOWS
+    };
     let pinned_to = machine::pin()?;
     let mut rows = Vec::new();
     let mut last = None;
-    for scenario in &scenarios {
-        eprintln!("Measuring: {}", scenario.name);
-        let (bed, figures) = measure::measure(scenario, arguments.rounds, arguments.repeat)?;
-        rows.push(Row::new(scenario, &figures));
+    for &row in &all {
+        eprintln!("Measuring: {row}");
+        let mut scenario = Scenario::new(row, table);
+        let (bed, figures) = measure::measure(&mut scenario, effort, last.take())?;
+        rows.push(report::Row::new(row, &figures));
         last = Some(bed);
     }
-    let mut bed = last.expect("there is a scenario");
+    let mut bed = last.expect("there is a row");
+    let mut targets: Vec<Judged> = target::all()
+        .iter()
+        .filter_map(|target| Judged::new(target, &rows))
+        .collect();
+    let bytes = (bed.bytes_per_slot()?, bed.bytes_per_entry()?);
+    targets.push(Judged::memory(bytes.0, bytes.1));
     let report = Report {
         machine: Machine {
             kernel: machine::kernel(),
@@ -91,11 +138,11 @@ fn run(arguments: &Arguments) -> Result<Report> {
             pinned_to,
             jit: bed.is_compiled()?,
         },
-        rounds: arguments.rounds,
-        repeat: arguments.repeat,
-        memory: Memory::new(bed.bytes_per_slot()?, bed.bytes_per_entry()?),
+        rounds: effort.rounds,
+        repeat: effort.repeat,
         noisy: report::is_noisy(&rows),
         rows,
+        targets,
     };
     report.print();
     if let Some((path, file)) = json {

@@ -1,10 +1,11 @@
 //! Rounds, and what is made of them.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use lb_common::verdict::Verdict;
 use serde::Serialize;
 
 use crate::bed::{Bed, Program};
+use crate::frame;
 use crate::scenario::Scenario;
 
 /// The middle, least and most of some figures.
@@ -30,12 +31,23 @@ impl Spread {
     }
 }
 
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Rounds that count.
+    pub rounds: u32,
+    /// Packets of each program in each round.
+    pub repeat: u32,
+    /// Whether the reference is measured, where a row has it.
+    pub reference: bool,
+}
+
 /// What a scenario came to, in nanoseconds per packet.
 pub struct Figures {
     /// The product, less the prologue of the same round.
     pub ours: Spread,
-    /// The reference, likewise.
-    pub reference: Spread,
+    /// The reference, likewise, where it is measured.
+    pub reference: Option<Spread>,
     /// The prologue.
     pub prologue: Spread,
     /// The bare swap.
@@ -45,28 +57,49 @@ pub struct Figures {
     pub noise: f64,
 }
 
-/// Measures a scenario: rounds in which each program runs `repeat` times.
-pub fn measure(scenario: &Scenario, rounds: u32, repeat: u32) -> Result<(Bed, Figures)> {
-    let mut bed = Bed::new()?;
-    prepare(&mut bed, scenario)?;
+/// Measures a scenario: rounds in which each program runs. `last` is what the scenario
+/// before ran on.
+pub fn measure(
+    scenario: &mut Scenario,
+    effort: Effort,
+    last: Option<Bed>,
+) -> Result<(Bed, Figures)> {
+    let Effort { rounds, repeat, .. } = effort;
+    let mut tables = vec![Program::Table];
+    if effort.reference && scenario.row.has_reference() {
+        tables.push(Program::Lru);
+    }
+    let mut programs = vec![Program::Swap, Program::Prologue];
+    programs.extend(&tables);
+    let renewed = match last {
+        Some(bed) => bed.renewed(scenario, &programs)?,
+        None => None,
+    };
+    let mut bed = match renewed {
+        Some(bed) => bed,
+        None => Bed::new(scenario, &programs)?,
+    };
+    prepare(&mut bed, scenario, &tables)?;
     let mut round = Round::default();
     // The first round warms caches and isn't counted.
     for counted in 0..=rounds {
         let swap = bed.run(Program::Swap, &scenario.measured.frame, repeat)?;
         let prologue = bed.run(Program::Prologue, &scenario.measured.frame, repeat)?;
-        let ours = checked(&mut bed, Program::Table, scenario, repeat)?;
-        let reference = checked(&mut bed, Program::Lru, scenario, repeat)?;
+        let mut nets = Vec::new();
+        for &table in &tables {
+            nets.push(checked(&mut bed, table, scenario, repeat)? - prologue);
+        }
         if counted > 0 {
             round.swap.push(swap);
             round.prologue.push(prologue);
-            round.ours.push(ours - prologue);
-            round.reference.push(reference - prologue);
+            round.ours.push(nets[0]);
+            round.reference.extend(nets.get(1));
         }
     }
     let noise = noise(round.swap.clone());
     let figures = Figures {
         ours: Spread::of(round.ours),
-        reference: Spread::of(round.reference),
+        reference: (!round.reference.is_empty()).then(|| Spread::of(round.reference)),
         prologue: Spread::of(round.prologue),
         swap: Spread::of(round.swap),
         noise,
@@ -88,14 +121,20 @@ fn noise(mut figures: Vec<f64>) -> f64 {
     (at(3) - at(1)) / at(2)
 }
 
-/// Shows both tables what they are to know.
-fn prepare(bed: &mut Bed, scenario: &Scenario) -> Result<()> {
-    for program in [Program::Table, Program::Lru] {
+/// Shows the tables what they are to know, and chooses the measured packets.
+fn prepare(bed: &mut Bed, scenario: &mut Scenario, tables: &[Program]) -> Result<()> {
+    for &program in tables {
         for packets in &scenario.before {
             bed.set(packets)?;
-            bed.first_client()?;
             bed.run(program, &packets.frame, packets.flows)?;
         }
+    }
+    if scenario.to_pool {
+        // The flow's own packet tells its port.
+        let known = &scenario.before[scenario.before.len() - 1].frame;
+        let sent = bed.forwarded(known)?;
+        let port = frame::source(&sent).context("what reaches the server is no IP")?;
+        scenario.measured.frame = scenario.answer(port);
     }
     bed.set(&scenario.measured)
 }
@@ -115,7 +154,7 @@ fn checked(bed: &mut Bed, program: Program, scenario: &Scenario, repeat: u32) ->
         bail!(
             "{}: {program:?} was to give {} at least {} % of {repeat} packets, and gave: {}; \
              the figures would mean nothing",
-            scenario.name,
+            scenario.row,
             scenario.verdict.label(),
             scenario.share * 100.0,
             counts.join(", "),

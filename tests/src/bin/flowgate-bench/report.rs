@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use crate::machine::Machine;
 use crate::measure::{Figures, Spread};
-use crate::scenario::Scenario;
+use crate::row;
+use crate::target::{Against, Target};
 
 /// 64-byte frames on 10 Gbit/s Ethernet: 84 bytes each with preamble and gap.
 const LINE_RATE_NS: f64 = 67.2;
@@ -18,27 +19,27 @@ const QUIET: f64 = 0.1;
 pub struct Report {
     /// Where.
     pub machine: Machine,
-    /// Counted rounds of each scenario.
+    /// Counted rounds of each row.
     pub rounds: u32,
     /// Packets of each program in each round.
     pub repeat: u32,
-    /// The scenarios.
+    /// The rows.
     pub rows: Vec<Row>,
-    /// Memory.
-    pub memory: Memory,
+    /// What was to be reached, as far as its rows were measured.
+    pub targets: Vec<Judged>,
     /// Whether other work on the machine showed in the figures.
     pub noisy: bool,
 }
 
-/// A scenario, in nanoseconds per packet.
+/// A row, in nanoseconds per packet.
 #[derive(Serialize)]
 pub struct Row {
     /// Its name.
-    pub scenario: &'static str,
+    pub scenario: String,
     /// The product, net of the prologue.
     pub ours: Spread,
-    /// The reference, net of the prologue.
-    pub reference: Spread,
+    /// The reference, net of the prologue, where it is measured.
+    pub reference: Option<Spread>,
     /// What is subtracted from both.
     pub prologue: Spread,
     /// The bare swap, raw.
@@ -47,54 +48,76 @@ pub struct Row {
     pub noise: f64,
     /// Cores that this takes of Flowgate at 10 GbE line rate.
     pub line_rate_cores: f64,
-    /// Ours over the reference, by the medians.
-    pub ratio: f64,
-    /// The most that the ratio may be.
-    pub target: Option<f64>,
-    /// Whether it is.
-    pub met: Option<bool>,
 }
 
-/// Bytes that a flow takes.
+/// A target, and whether it was met.
 #[derive(Serialize)]
-pub struct Memory {
-    /// Of the flow table, for each slot.
-    pub ours: f64,
-    /// Of the reference, for each entry.
-    pub reference: f64,
-    /// The most that ours may be.
-    pub target: f64,
-    /// Whether it is.
+pub struct Judged {
+    /// What is compared with what.
+    pub what: String,
+    /// What it came to: a ratio of medians, or nanoseconds, or bytes.
+    pub figure: f64,
+    /// The most that it may be.
+    pub most: f64,
+    /// Whether it isn't more.
     pub met: bool,
 }
 
 impl Row {
-    /// Of a scenario and its figures.
-    pub fn new(scenario: &Scenario, figures: &Figures) -> Self {
-        let ratio = figures.ours.median / figures.reference.median;
+    /// Of a row and its figures.
+    pub fn new(row: row::Row, figures: &Figures) -> Self {
         Row {
-            scenario: scenario.name,
+            scenario: row.to_string(),
             ours: figures.ours,
             reference: figures.reference,
             prologue: figures.prologue,
             swap: figures.swap,
             noise: figures.noise,
             line_rate_cores: figures.ours.median / LINE_RATE_NS,
-            ratio,
-            target: scenario.target,
-            met: scenario.target.map(|target| ratio <= target),
         }
     }
 }
 
-impl Memory {
-    /// Of bytes for each slot, ours and the reference's.
-    pub fn new(ours: f64, reference: f64) -> Self {
-        Memory {
-            ours,
-            reference,
-            target: SLOT_TARGET,
-            met: ours <= SLOT_TARGET,
+impl Judged {
+    /// A target, by the rows that were measured. `None` when one that it takes wasn't.
+    pub fn new(target: &Target, rows: &[Row]) -> Option<Self> {
+        let find = |row: row::Row| {
+            let name = row.to_string();
+            rows.iter().find(|measured| measured.scenario == name)
+        };
+        let ours = find(target.of)?.ours.median;
+        let (beside, figure) = match target.against {
+            Against::Clock => ("ns".to_owned(), ours),
+            Against::Ours(other) => (format!("/ {other}"), ours / find(other)?.ours.median),
+            Against::Reference(other) => {
+                let median = find(other)?.reference?.median;
+                let whose = if other == target.of {
+                    "/ LRU hash".to_owned()
+                } else {
+                    format!("/ LRU hash, {other}")
+                };
+                (whose, ours / median)
+            }
+        };
+        Some(Self::of(
+            format!("{} {beside}", target.of),
+            figure,
+            target.most,
+        ))
+    }
+
+    /// Bytes that a flow takes: of the flow table, and beside it of the reference.
+    pub fn memory(ours: f64, reference: f64) -> Self {
+        let what = format!("bytes per flow slot (LRU hash: {reference:.0})");
+        Self::of(what, ours, SLOT_TARGET)
+    }
+
+    fn of(what: String, figure: f64, most: f64) -> Self {
+        Judged {
+            what,
+            figure,
+            most,
+            met: figure <= most,
         }
     }
 }
@@ -105,11 +128,9 @@ pub fn is_noisy(rows: &[Row]) -> bool {
 }
 
 impl Report {
-    /// What was to be reached and wasn't.
-    pub fn missed(&self) -> Vec<&str> {
-        let rows = self.rows.iter().filter(|row| row.met == Some(false));
-        let memory = (!self.memory.met).then_some("memory");
-        rows.map(|row| row.scenario).chain(memory).collect()
+    /// How many targets were missed.
+    pub fn missed(&self) -> usize {
+        self.targets.iter().filter(|target| !target.met).count()
     }
 
     /// For people.
@@ -123,14 +144,19 @@ impl Report {
         let jit = if *jit { "on" } else { "OFF" };
         println!("Linux {kernel}, {cpu}, CPU {pinned_to}, JIT {jit}");
         println!(
-            "{} rounds of {} packets of 64 bytes; ns per packet, net of writing the packet",
+            "{} rounds of {} of the shortest packets; ns per packet, net of writing the packet",
             self.rounds, self.repeat
         );
         println!();
         self.print_rows();
         println!();
+        self.print_targets();
+        println!();
         self.print_swap();
-        self.print_line_rate();
+        println!(
+            "10 GbE line rate is 14.88 Mpps, {LINE_RATE_NS} ns per packet: the last column says how many \
+             cores Flowgate's part of that takes; the driver's part comes on top."
+        );
         if self.noisy {
             println!(
                 "NOISY: the bare swap's rounds differ by more than {:.0} %. Something else is at work \
@@ -138,54 +164,61 @@ impl Report {
                 QUIET * 100.0
             );
         }
-        match self.missed().as_slice() {
-            [] => println!("All targets met."),
-            missed => println!("MISSED: {}.", missed.join("; ")),
+        match self.missed() {
+            0 => println!("All targets met."),
+            missed => println!("{missed} of {} targets MISSED.", self.targets.len()),
         }
     }
 
     fn print_rows(&self) {
         println!(
-            "{:<30} {:^22}   {:^23}                    cores at",
+            "{:<46} {:^22}   {:^22}         cores at",
             "", "Flowgate", "kernel LRU hash"
         );
         println!(
-            "{:<30} {:>8} {:>6} {:>6}   {:>7} {:>7} {:>7}   ratio   target   10 GbE",
+            "{:<46} {:>8} {:>6} {:>6}   {:>8} {:>6} {:>6}   ratio   10 GbE",
             "", "median", "min", "max", "median", "min", "max"
         );
         for row in &self.rows {
-            let Row {
-                ours, reference, ..
-            } = row;
+            let columns = |spread: Spread| {
+                format!(
+                    "{:>8.1} {:>6.1} {:>6.1}",
+                    spread.median, spread.min, spread.max
+                )
+            };
+            let (reference, ratio) = match row.reference {
+                Some(reference) => (
+                    columns(reference),
+                    format!("{:.2}", row.ours.median / reference.median),
+                ),
+                None => Default::default(),
+            };
             println!(
-                "{:<30} {:>8.1} {:>6.1} {:>6.1}   {:>7.1} {:>7.1} {:>7.1}   {:>5.2}   {:>6}   {:>6.2}{}",
+                "{:<46} {}   {reference:>22}   {ratio:>5}   {:>6.2}{}",
                 row.scenario,
-                ours.median,
-                ours.min,
-                ours.max,
-                reference.median,
-                reference.min,
-                reference.max,
-                row.ratio,
-                row.target
-                    .map_or_else(String::new, |target| format!("≤ {target:.2}")),
+                columns(row.ours),
                 row.line_rate_cores,
-                judged(row.met),
+                if row.noise > QUIET { "   noisy" } else { "" },
             );
         }
-        let memory = &self.memory;
-        println!(
-            "{:<30} {:>8.1} {:>13}   {:>7.1} {:>15}   {:>5}   {:>6}   {:>6}{}",
-            "memory per flow slot, bytes",
-            memory.ours,
-            "",
-            memory.reference,
-            "",
-            "",
-            format!("≤ {SLOT_TARGET:.0}"),
-            "",
-            judged(Some(memory.met)),
-        );
+    }
+
+    fn print_targets(&self) {
+        let width = self
+            .targets
+            .iter()
+            .map(|target| target.what.chars().count());
+        let width = width.max().unwrap_or_default();
+        for Judged {
+            what,
+            figure,
+            most,
+            met,
+        } in &self.targets
+        {
+            let met = if *met { "met" } else { "MISSED" };
+            println!("{what:<width$} {figure:>6.2}  ≤ {most:>5.2}  {met}");
+        }
     }
 
     fn print_swap(&self) {
@@ -197,21 +230,5 @@ impl Report {
             of(|row| row.prologue.median).min,
             of(|row| row.prologue.median).max,
         );
-    }
-
-    /// What the figures mean for 10 Gbit/s.
-    fn print_line_rate(&self) {
-        println!(
-            "10 GbE line rate is 14.88 Mpps, {LINE_RATE_NS} ns per packet: the last column says how many \
-             cores Flowgate's part of that takes; the driver's part comes on top."
-        );
-    }
-}
-
-fn judged(met: Option<bool>) -> &'static str {
-    match met {
-        Some(true) => "   met",
-        Some(false) => "   MISSED",
-        None => "",
     }
 }
