@@ -101,7 +101,7 @@ pub fn follow<I: Ip>(packet: &Packet, frame: &Frame, segment: &Segment<I>) -> Ou
             rewrite::forward_full(packet, frame, segment, carried, backend, first.port)
         } else {
             let verdict = Verdict::ForwardFragment as u32;
-            rewrite::forward(packet, frame, segment, Carried::Fragment, way, verdict)
+            rewrite::forward::<I, false>(packet, frame, segment, Carried::Fragment, way, verdict)
         };
         if let Some(refused) = refused {
             return refused;

@@ -32,8 +32,8 @@ pub struct Outcome(u64);
 pub enum Step {
     /// All that isn't plain: tags, options, extensions, fragments.
     General = 1,
-    /// IPv6.
-    Plain = 15,
+    /// As [`Step::Tunnel`], of a plain packet.
+    PlainTunnel = 15,
     /// A question that we may answer.
     Question = 2,
     /// A later fragment.

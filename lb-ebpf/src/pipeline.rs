@@ -25,24 +25,8 @@ use crate::{
 /// [`Step::General`].
 #[inline(always)]
 #[must_use]
-pub fn plain<F: Flows<V4>>(context: Context) -> Outcome {
+pub fn plain<I: Ip, F: Flows<I>>(context: Context) -> Outcome {
     let packet = &Packet::of(context);
-    match frame::kind(packet) {
-        Some(frame::IPV4) => plain_ip::<V4, F>(packet),
-        Some(frame::IPV6) => Outcome::next::<V6>(Step::Plain),
-        _ => Outcome::next::<V4>(Step::General),
-    }
-}
-
-/// [`plain`], of IPv6.
-#[inline(always)]
-#[must_use]
-pub fn plain6<F: Flows<V6>>(context: Context) -> Outcome {
-    plain_ip::<V6, F>(&Packet::of(context))
-}
-
-#[inline(always)]
-fn plain_ip<I: Ip, F: Flows<I>>(packet: &Packet) -> Outcome {
     match I::plain(packet) {
         Some(segment) => transport::<I, F, true>(packet, &Frame::PLAIN, &segment.any_protocol()),
         None => Outcome::next::<I>(Step::General),
@@ -105,12 +89,16 @@ pub fn fragment<I: Ip>(context: Context) -> Outcome {
     fragment::follow(packet, frame, segment)
 }
 
-/// Into the tunnel to the backend.
+/// Into the tunnel to the backend: a `PLAIN` packet, or any.
 #[inline(always)]
 #[must_use]
-pub fn tunnel<I: Ip>(context: Context, step: Outcome) -> Outcome {
+pub fn tunnel<I: Ip, const PLAIN: bool>(context: Context, step: Outcome) -> Outcome {
     let packet = &Packet::of(context);
-    let frame = &frame::parse(packet).any();
+    let frame = &if PLAIN {
+        Frame::PLAIN
+    } else {
+        frame::parse(packet).any()
+    };
     let Some(backend) = step.backend() else {
         return Outcome::here(Verdict::DropInternal);
     };
@@ -231,7 +219,7 @@ pub fn chosen<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let way = Way::again(backend, step.told_number());
     let verdict = step.small() as u32;
     let opened = u64::from(verdict == Verdict::ForwardNew as u32);
-    forward(packet, frame, segment, way, verdict, opened)
+    forward::<I, false>(packet, frame, segment, way, verdict, opened)
 }
 
 /// Sends a segment to the backend that was chosen, if there is one: in a `PLAIN` packet at
@@ -255,12 +243,12 @@ fn to_choice<I: Ip, const PLAIN: bool>(
     if !PLAIN {
         return Outcome::told_way::<I>(Step::Chosen, way, choice.verdict);
     }
-    forward(packet, frame, segment, way, choice.verdict, choice.opened)
+    forward::<I, true>(packet, frame, segment, way, choice.verdict, choice.opened)
 }
 
 /// Sends a segment its way, by which `opened` connections (1 or 0) begin.
 #[inline(always)]
-fn forward<I: Ip>(
+fn forward<I: Ip, const PLAIN: bool>(
     packet: &Packet,
     frame: &Frame,
     segment: &Segment<I>,
@@ -270,7 +258,7 @@ fn forward<I: Ip>(
 ) -> Outcome {
     let length = packet.length();
     let carried = Carried::Segment;
-    let refused = rewrite::forward(packet, frame, segment, carried, way, verdict);
+    let refused = rewrite::forward::<I, PLAIN>(packet, frame, segment, carried, way, verdict);
     if segment.is_first && refused.is_none_or(Outcome::is_step) {
         fragment::forth(segment, way);
     }

@@ -2,24 +2,33 @@
 
 use crate::{
     flow::Table,
-    full, icmp,
+    frame, full, icmp,
     ip::{V4, V6},
     outcome::{Outcome, Step},
-    packet::Context,
+    packet::{Context, Packet},
     pipeline,
 };
 
-/// The whole way of a packet; `plain` is that of a plain one.
+/// The whole way of a packet; `plain` is that of a plain one of IPv4.
 #[inline(always)]
 #[must_use]
 pub fn run(context: Context, plain: extern "C" fn(Context) -> u64) -> Outcome {
-    let mut outcome = Outcome::from_word(plain(context));
+    let mut outcome = match frame::kind(&Packet::of(context)) {
+        Some(frame::IPV4) => Outcome::from_word(plain(context)),
+        Some(frame::IPV6) => Outcome::from_word(step_plain6(context)),
+        _ => Outcome::next::<V4>(Step::General),
+    };
     if !outcome.is_step() {
         return outcome;
     }
-    if outcome.takes::<V6>(Step::Plain) {
-        outcome = Outcome::from_word(step_plain6(context));
-    } else if outcome.takes::<V4>(Step::General) {
+    // Plain packets come first, whatever steps they take.
+    if outcome.takes::<V4>(Step::PlainTunnel) {
+        return Outcome::from_word(step_plain_tunnel4(context, outcome.word()));
+    }
+    if outcome.takes::<V6>(Step::PlainTunnel) {
+        return Outcome::from_word(step_plain_tunnel6(context, outcome.word()));
+    }
+    if outcome.takes::<V4>(Step::General) {
         outcome = Outcome::from_word(step_general4(context));
     }
     if outcome.takes::<V6>(Step::General) {
@@ -31,7 +40,11 @@ pub fn run(context: Context, plain: extern "C" fn(Context) -> u64) -> Outcome {
     if outcome.takes::<V4>(Step::Question) || outcome.takes::<V6>(Step::Question) {
         return Outcome::from_word(step_question(context));
     }
-    detour6(context, detour4(context, outcome))
+    let outcome = detour4(context, outcome);
+    if !outcome.is_step() {
+        return outcome;
+    }
+    detour6(context, outcome)
 }
 
 /// Steps as functions that the verifier looks at once each, and by themselves: those with
@@ -57,6 +70,9 @@ macro_rules! steps {
                     // arguments that are set, and the compiler drops unused ones.
                     $(let $told = word;)?
                     word = $name(context $(, $told)?);
+                    if !Outcome::from_word(word).is_step() {
+                        return Outcome::from_word(word);
+                    }
                 }
             )+
             Outcome::from_word(word)
@@ -66,15 +82,15 @@ macro_rules! steps {
 
 steps! {
     detour4, V4:
-    Fragment = step_fragment4(), pipeline::fragment::<V4>;
     Full = step_full4(), full::port::<V4>;
     ToFull = step_to_full4(told), full::to_server::<V4>;
     FromFull = step_from_full4(), full::from_server::<V4>;
+    Fragment = step_fragment4(), pipeline::fragment::<V4>;
     Error = step_error4(told), icmp::step::error::<V4, Table>;
     ErrorToBackend = step_error_to_backend4(told), icmp::step::to_backend::<V4>;
     Changing = step_changing4(), pipeline::changing::<V4, Table>;
     Chosen = step_chosen4(told), pipeline::chosen::<V4>;
-    Tunnel = step_tunnel4(told), pipeline::tunnel::<V4>;
+    Tunnel = step_tunnel4(told), pipeline::tunnel::<V4, false>;
     ErrorToPool = step_error_to_pool4(told), icmp::step::to_pool::<V4>;
     ErrorFromPort = step_error_from_port4(told), icmp::step::from_port::<V4>;
     ErrorToClient = step_error_to_client4(told), icmp::step::to_client::<V4, Table>;
@@ -84,15 +100,15 @@ steps! {
 
 steps! {
     detour6, V6:
-    Fragment = step_fragment6(), pipeline::fragment::<V6>;
     Full = step_full6(), full::port::<V6>;
     ToFull = step_to_full6(told), full::to_server::<V6>;
     FromFull = step_from_full6(), full::from_server::<V6>;
+    Fragment = step_fragment6(), pipeline::fragment::<V6>;
     Error = step_error6(told), icmp::step::error::<V6, Table>;
     ErrorToBackend = step_error_to_backend6(told), icmp::step::to_backend::<V6>;
     Changing = step_changing6(), pipeline::changing::<V6, Table>;
     Chosen = step_chosen6(told), pipeline::chosen::<V6>;
-    Tunnel = step_tunnel6(told), pipeline::tunnel::<V6>;
+    Tunnel = step_tunnel6(told), pipeline::tunnel::<V6, false>;
     ErrorToPool = step_error_to_pool6(told), icmp::step::to_pool::<V6>;
     ErrorFromPort = step_error_from_port6(told), icmp::step::from_port::<V6>;
     ErrorToClient = step_error_to_client6(told), icmp::step::to_client::<V6, Table>;
@@ -104,7 +120,21 @@ steps! {
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 extern "C" fn step_plain6(context: Context) -> u64 {
-    pipeline::plain6::<Table>(context).word()
+    pipeline::plain::<V6, Table>(context).word()
+}
+
+#[inline(never)]
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+extern "C" fn step_plain_tunnel4(context: Context, told: u64) -> u64 {
+    pipeline::tunnel::<V4, true>(context, Outcome::from_word(told)).word()
+}
+
+#[inline(never)]
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+extern "C" fn step_plain_tunnel6(context: Context, told: u64) -> u64 {
+    pipeline::tunnel::<V6, true>(context, Outcome::from_word(told)).word()
 }
 
 #[inline(never)]
@@ -132,5 +162,5 @@ extern "C" fn step_question(context: Context) -> u64 {
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 pub extern "C" fn step_plain4(context: Context) -> u64 {
-    pipeline::plain::<Table>(context).word()
+    pipeline::plain::<V4, Table>(context).word()
 }

@@ -17,6 +17,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use lb_ebpf::{
+    ip::V4,
     maps, node,
     packet::{Context, Packet},
     pipeline,
@@ -64,7 +65,7 @@ pub fn lru(context: XdpContext) -> u32 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn step_plain4_lru(context: Context) -> u64 {
-    pipeline::plain::<lru::Lru>(context).word()
+    pipeline::plain::<V4, lru::Lru>(context).word()
 }
 
 /// A packet is written, then goes the way that it goes in the product's `main.rs`.

@@ -75,10 +75,10 @@ pub enum Carried {
 
 /// Rewrites a segment or fragment for its backend, in any mode but `full-nat`. `Some` is
 /// what became of one that may not go further, or the step into a tunnel of one whose
-/// verdict's number is to be `verdict`.
+/// verdict's number is to be `verdict`. Of a `PLAIN` packet that step knows where all is.
 #[inline(always)]
 #[must_use]
-pub fn forward<I: Ip>(
+pub fn forward<I: Ip, const PLAIN: bool>(
     packet: &Packet,
     frame: &Frame,
     segment: &Segment<I>,
@@ -99,7 +99,12 @@ pub fn forward<I: Ip>(
         }
         Forward::FullNat => Some(Outcome::here(Verdict::DropInternal)),
         Forward::Ip4 | Forward::Ip6 | Forward::Gue4 | Forward::Gue6 => {
-            Some(Outcome::told_way::<I>(Step::Tunnel, way, verdict))
+            let step = if PLAIN {
+                Step::PlainTunnel
+            } else {
+                Step::Tunnel
+            };
+            Some(Outcome::told_way::<I>(step, way, verdict))
         }
     }
 }
