@@ -19,7 +19,7 @@ use flowgate_tests::{
     counters,
     crowd::{Crowd, Plan},
     farm::{self, Farm, SERVICE, VIP},
-    wait::{eventually, let_pass},
+    wait::{eventually, let_pass, slowness},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -32,7 +32,8 @@ const ENABLED: usize = 2;
 /// How long anything may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How much of it.
+/// How much of it. On a slow machine clients take more time, and flows are remembered
+/// longer.
 struct Size {
     stay: usize,
     changes: u32,
@@ -74,7 +75,7 @@ fn live_through(size: &Size) -> Result<()> {
     as_many_files_as_possible()?;
     let seed = std::env::var("FLOWGATE_SEED");
     let seed = seed.ok().and_then(|text| text.parse().ok()).unwrap_or(SEED);
-    let farm = Farm::build(SERVERS, LASTING, size.established)?;
+    let farm = Farm::build(SERVERS, LASTING, size.established * slowness())?;
     changed(&farm, size, seed)
         .map_err(|error| anyhow!("seed {seed}: {error:#}\n{}", farm.flowgate.describe()))
 }
@@ -84,8 +85,8 @@ fn changed(farm: &Farm, size: &Size, seed: u64) -> Result<()> {
         vip: VIP,
         addresses: farm::client_addresses().collect(),
         stay: size.stay,
-        pace: size.pace,
-        newcomers: size.newcomers,
+        pace: size.pace * slowness(),
+        newcomers: size.newcomers * slowness(),
     };
     let begun = Instant::now();
     let crowd = Crowd::start(&farm.client, SERVERS, plan)?;
