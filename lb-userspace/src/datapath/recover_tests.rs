@@ -6,7 +6,9 @@ use std::{
 };
 
 use lb_common::{
-    abi::{BackendState, Forward, Hop, Identity, Keeping, Pool, Range, Route, Route6, Tunnel},
+    abi::{
+        BackendState, Forward, Hop, Identity, Keeping, Load, Pool, Range, Route, Route6, Tunnel,
+    },
     tags::Tags,
     wheel::Index,
 };
@@ -136,6 +138,13 @@ fn target() -> Target {
         Forward::Dsr,
         &["fd00::", "fd00::2"],
     );
+    for service in target.services.values_mut() {
+        match service.backends[0].1.forward {
+            Forward::Dsr => (service.index, service.keeping) = (Index::Hash, Keeping::Changes),
+            Forward::Nat => service.index = Index::Load,
+            _ => {}
+        }
+    }
     target.routes = vec![Route {
         prefix: 0,
         mask: 0,
@@ -171,7 +180,16 @@ fn a_daemon_that_comes_after_has_nothing_to_do() {
     let found = maps.tables.recover();
     let plan = plan::plan(&found, &target(), Instant::now()).expect("room");
     assert_eq!(plan.writes, []);
-    assert_eq!(found.tunnels.len(), 2);
+    assert_eq!((found.tunnels.len(), found.weights.len()), (2, 3));
+    maps.tables.put_loads(&found.weights, &[7; 65_536]);
+    for number in 1..=found.records.len() as u16 {
+        let weight = found.weights.get(&number).copied().map_or(0, u32::from);
+        let flows = 7 * weight;
+        assert_eq!(
+            maps.tables.loads.load(number.into()),
+            Load { flows, weight }
+        );
+    }
 }
 
 #[test]
