@@ -7,6 +7,8 @@ use lb_common::abi::Load;
 
 /// Microseconds of a second.
 const SECOND: u64 = 1_000_000;
+/// How often userspace counts the flows, in microseconds.
+const REFRESH: u64 = SECOND / 8;
 
 /// What clients do.
 struct Traffic {
@@ -16,8 +18,6 @@ struct Traffic {
     long: f64,
     /// How long short and long ones last on average, in seconds.
     lasting: [f64; 2],
-    /// How often userspace has to count the flows, in microseconds.
-    refresh: u64,
 }
 
 /// A generator of random numbers (SplitMix64).
@@ -125,20 +125,18 @@ fn two_choices_balance_like_the_best_of_all() {
         rate: 500.0,
         long: 0.2,
         lasting: [0.2, 30.0],
-        refresh: SECOND,
     };
     let mostly_short = Traffic {
         rate: 5_000.0,
         long: 0.02,
         lasting: [0.1, 20.0],
-        refresh: SECOND / 8,
     };
     let equal = [1; 20];
     let unequal: Vec<u32> = (0..20).map(|n| 1 + n % 4).collect();
     for traffic in [&mixed, &mostly_short] {
         for weights in [&equal[..], &unequal] {
             let best = imbalance(weights, traffic, 0, fewest);
-            let ours = imbalance(weights, traffic, traffic.refresh, two_choices);
+            let ours = imbalance(weights, traffic, REFRESH, two_choices);
             assert!(ours <= best * 1.1, "{ours} beside {best}");
         }
     }

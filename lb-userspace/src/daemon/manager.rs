@@ -48,7 +48,7 @@ use crate::{
 };
 
 /// How often it is asked whether the flow table is to be looked at.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(125);
 
 pub(super) struct Manager {
     args: RunArgs,

@@ -18,7 +18,8 @@ use crate::{
 /// How often it is looked at.
 const USUAL: Duration = Duration::from_secs(10);
 /// How often while somebody's scheduler goes by the loads.
-const FOR_LOADS: Duration = Duration::from_secs(1);
+/// (`tests/least_connections.rs` of lb-common shows what a rarer look costs).
+const FOR_LOADS: Duration = Duration::from_millis(125);
 /// At most one part in this many of the time is spent with looking.
 const REST: u32 = 10;
 
@@ -122,8 +123,8 @@ mod tests {
         };
         assert!(due(&pace, 0, false, false), "nobody knows what is there");
         pace.began = Some(start);
-        assert!(due(&pace, 999, true, true) && !due(&pace, 400, true, true));
-        assert!(due(&pace, 9_999, false, true) && !due(&pace, 9_000, false, true));
+        assert!(due(&pace, 124, true, true) && !due(&pace, 50, true, true));
+        assert!(due(&pace, 9_999, false, true) && !due(&pace, 9_900, false, true));
         assert!(due(&pace, 9_999, false, false), "flows are to expire");
         pace.is_empty = true;
         assert!(!due(&pace, 9_999, false, false) && due(&pace, 9_999, false, true));
