@@ -196,6 +196,8 @@ impl Keeper {
                 .await;
             match used {
                 Ok(()) => self.last_error = None,
+                // Nor will the others find room.
+                Err(error) if is_full(&error) => return self.complain(full_table(via)),
                 Err(error) => self.complain(format!("can't resolve neighbour {via}: {error}")),
             }
         }
@@ -207,4 +209,17 @@ impl Keeper {
             self.last_error = Some(error);
         }
     }
+}
+
+/// Whether the kernel has no room for another neighbour.
+fn is_full(error: &rtnetlink::Error) -> bool {
+    let full = rustix::io::Errno::NOBUFS.raw_os_error();
+    matches!(error, rtnetlink::Error::NetlinkError(message) if message.raw_code() == -full)
+}
+
+fn full_table(neighbour: IpAddr) -> String {
+    let version = if neighbour.is_ipv4() { "ipv4" } else { "ipv6" };
+    format!(
+        "the kernel's neighbour table is full, so not all servers can be reached: `sysctl -w net.{version}.neigh.default.gc_thresh3=65536` makes it larger"
+    )
 }
