@@ -252,7 +252,7 @@ pub fn find(load: impl Fn(usize) -> Entry, fingerprint: u64) -> Option<(usize, E
 }
 
 /// The slot that a new flow may take, and what it holds now. `None` when every
-/// slot holds an established flow. `any` gives back its number, of which the verifier
+/// slot holds an established flow, or somebody was faster. `any` gives back its number, of which the verifier
 /// doesn't know which it is.
 #[must_use]
 #[inline(always)]
@@ -270,10 +270,11 @@ pub fn victim(
         best = best.max(readiness << 3 | slot as u32);
         slot += 1;
     }
-    // It may be another flow's by now.
+    // Another CPU may have given it to another flow by now, which must not lose it while
+    // there are others.
     let slot = best as usize & (BUCKET_SLOTS - 1);
     let entry = load(slot);
-    if best >> 3 == 0 || entry.readiness(now, timeouts) == 0 {
+    if best >> 3 == 0 || entry.readiness(now, timeouts) < best >> 3 {
         return None;
     }
     Some((slot, entry))

@@ -42,4 +42,5 @@ mod coverage;
 mod flood;
 mod flows;
 mod malformed;
+mod race;
 mod sample;

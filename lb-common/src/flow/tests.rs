@@ -179,3 +179,18 @@ fn ages_wrap() {
     assert!(entry.is_expired(254, TIMEOUTS));
     assert!(entry.is_expired(3, TIMEOUTS));
 }
+
+/// Another CPU takes the slot between the look at it and the choice.
+#[test]
+fn a_slot_that_another_flow_has_just_taken_is_no_victim() {
+    let looks = Cell::new(0);
+    let fresh = Entry::new(7, 1, 0, State::New);
+    let load = |slot: usize| {
+        looks.set(looks.get() + 1);
+        match looks.get() {
+            1..=8 if slot == 3 => Entry::EMPTY,
+            _ => fresh,
+        }
+    };
+    assert_eq!(victim(load, |n| n, 0, TIMEOUTS), None);
+}
