@@ -6,13 +6,14 @@ use clap::Args;
 use crate::run::{become_program, cargo, is_root};
 use crate::setup::{self, Scope};
 
-/// Measures nanoseconds per packet, beside two references (as root).
+/// Measures nanoseconds per packet, in every mode, beside two references (as root).
 ///
+/// What it measures, and what came of it: docs/PERFORMANCE.md.
 /// Installs what is missing and builds everything first. A busy machine gives
 /// busy figures: leave it alone meanwhile.
 #[derive(Args)]
 pub struct Arguments {
-    /// Passed on to the benchmark, such as `--json FILE`;
+    /// Passed on to the benchmark, such as `--quick` or `--json FILE`;
     /// `cargo xtask bench -- --help` lists its options
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     bench: Vec<String>,
