@@ -193,6 +193,7 @@ pub fn send(packet: &Packet, frame: &Frame, hop: HopWords) -> Option<Verdict> {
 
 /// By itself, so that the verifier looks at it once. 1 if there was room, else 0.
 #[inline(never)]
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 extern "C" fn step_retag(context: Context, tags: u32, macs: u64, source: u32) -> u64 {
     let packet = Packet::of(context);

@@ -138,6 +138,7 @@ fn room(bucket: u32, now: Tick) -> u64 {
 }
 
 #[inline(never)]
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 extern "C" fn step_room(bucket: u32, now: u32) -> u64 {
     let now = now as Tick;

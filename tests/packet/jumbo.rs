@@ -1,10 +1,7 @@
 //! Frames that lie in several buffers, through the program for them: only their beginning
 //! is in the first one, and they are longer than that.
 
-use aya::{
-    maps::MapData,
-    programs::{TestRun as _, TestRunOptions},
-};
+use aya::maps::MapData;
 use flowgate::datapath::{
     Constants, Object,
     object::{OBJECT, PROGRAM, PROGRAM_FRAGS, SHARED_MAPS},
@@ -19,7 +16,7 @@ use crate::{
     coverage, full_nat,
     modes::{NARROW, VERSIONS, backend, client, far_client, server, vip},
     packet::{Packet, Tags, arriving, echo_reply, framed, too_big},
-    rig::{Lent, Rig, XDP_TX},
+    rig::{self, Lent, Rig, XDP_TX},
     row::{Row, check_through, row},
     site::{self, CLIENT_MAC, MTU, OWN, ROUTER_MAC, TCP, UDP, mac_of},
     tunnel::encapsulated,
@@ -70,16 +67,7 @@ impl Frags {
     }
 
     fn run(&mut self, packet: &[u8]) -> (u32, Vec<u8>) {
-        let mut out = vec![0; packet.len() + 128];
-        let program = self.0.program(PROGRAM_FRAGS).expect("loaded");
-        let options = TestRunOptions {
-            data_in: Some(packet),
-            data_out: Some(&mut out),
-            ..TestRunOptions::new()
-        };
-        let result = program.test_run(options).expect("a test run");
-        out.truncate(result.data_size_out as usize);
-        (result.return_value, out)
+        rig::run(&mut self.0, PROGRAM_FRAGS, packet)
     }
 }
 

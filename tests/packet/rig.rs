@@ -149,16 +149,7 @@ impl Rig {
 
     /// One packet through the program, without a look at the counters.
     pub fn run(&mut self, packet: &[u8]) -> (u32, Vec<u8>) {
-        let mut out = vec![0; packet.len() + 128];
-        let program = self.object.program("flowgate").expect("loaded");
-        let options = TestRunOptions {
-            data_in: Some(packet),
-            data_out: Some(&mut out),
-            ..TestRunOptions::new()
-        };
-        let result = program.test_run(options).expect("a test run");
-        out.truncate(result.data_size_out as usize);
-        (result.return_value, out)
+        run(&mut self.object, "flowgate", packet)
     }
 
     /// One packet through the program; exactly one counter rises by one.
@@ -202,6 +193,20 @@ impl Rig {
     pub fn counters(&self, number: u16) -> BackendCounters {
         self.counters.backend(number).expect("counters")
     }
+}
+
+/// One packet through a program of an object: what the kernel is told, and the packet.
+pub fn run(object: &mut Object, name: &str, packet: &[u8]) -> (u32, Vec<u8>) {
+    let mut out = vec![0; packet.len() + 128];
+    let program = object.program(name).expect("loaded");
+    let options = TestRunOptions {
+        data_in: Some(packet),
+        data_out: Some(&mut out),
+        ..TestRunOptions::new()
+    };
+    let result = program.test_run(options).expect("a test run");
+    out.truncate(result.data_size_out as usize);
+    (result.return_value, out)
 }
 
 /// Keeps the calling thread on one CPU.

@@ -47,6 +47,7 @@ pub fn tell4(context: Context, there: u32, mtu: u32) -> bool {
 }
 
 #[inline(never)]
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 extern "C" fn step_tell4(context: Context, there: u32, mtu: u32) -> u64 {
     u64::from(written4(context, there, mtu).is_some())
@@ -103,6 +104,7 @@ pub fn tell6(context: Context, there: u32, mtu: u32) -> bool {
 }
 
 #[inline(never)]
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 extern "C" fn step_tell6(context: Context, there: u32, mtu: u32) -> u64 {
     u64::from(written6(context, there, mtu).is_some())

@@ -63,6 +63,7 @@ pub fn lru(context: XdpContext) -> u32 {
 
 /// The way of a plain packet with the other table.
 #[inline(never)]
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 extern "C" fn step_plain4_lru(context: Context) -> u64 {
     pipeline::plain::<V4, lru::Lru>(context).word()

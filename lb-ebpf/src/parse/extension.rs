@@ -89,6 +89,7 @@ pub fn follow(packet: &Packet, at: usize, next: u8, end: usize) -> Chain {
 
 /// By itself, so that the verifier looks at it once.
 #[inline(never)]
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 extern "C" fn step_extensions(context: Context, at: u64, next: u64, end: u64) -> u64 {
     followed(
