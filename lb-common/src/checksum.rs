@@ -30,6 +30,13 @@ impl Delta {
         Delta(self.0 + (!old) as u64 + new as u64)
     }
 
+    /// A word becomes less by `less`, which doesn't make it negative.
+    #[must_use]
+    #[inline(always)]
+    pub const fn less(self, less: u16) -> Self {
+        Delta(self.0 + (!less) as u64)
+    }
+
     /// The checksum that follows `checksum` under these changes
     /// (RFC 1624 equation 3: `HC' = ~(~HC + ~m + m')`).
     #[must_use]
@@ -108,6 +115,16 @@ mod tests {
     fn rfc_1624_section_4_example() {
         // HC = dd2f, m = 5555 changes to m' = 3285: HC' = 0000, where RFC 1141 errs.
         assert_eq!(Delta::new().word(0x5555, 0x3285).apply(0xdd2f), 0x0000);
+    }
+
+    #[test]
+    fn a_word_that_becomes_less_is_a_changed_word() {
+        for (old, less) in [(0x4006, 0x0040), (0x0100, 0x0100), (0xffff, 1), (1, 1)] {
+            for checksum in 0..=u16::MAX {
+                let changed = Delta::new().word(old, old - less).apply(checksum);
+                assert_eq!(Delta::new().less(less).apply(checksum), changed);
+            }
+        }
     }
 
     #[test]

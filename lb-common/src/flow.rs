@@ -232,8 +232,8 @@ impl Entry {
 /// Bucket number and fingerprint of a flow in a table of 2^(64 − `shift`) buckets.
 #[must_use]
 #[inline(always)]
-pub const fn place(hash: u64, shift: u32) -> (u32, u64) {
-    ((hash >> shift) as u32, hash & ((1 << FINGERPRINT_BITS) - 1))
+pub const fn place(hash: u64, shift: u32) -> (u64, u64) {
+    (hash >> shift, hash & ((1 << FINGERPRINT_BITS) - 1))
 }
 
 /// Finds a flow in a bucket that `load` reads.
@@ -322,6 +322,19 @@ pub const fn after_client(state: State, is_tcp: bool, flags: u8) -> State {
         State::New => State::Established,
         State::Established | State::Closing | State::Assured => state,
     }
+}
+
+/// Whether a packet of the client's, which opens no connection, leaves a known flow's
+/// entry as it is: nearly every packet does.
+#[must_use]
+#[inline(always)]
+pub const fn is_settled(entry: Entry, now: Tick, is_tcp: bool, flags: u8) -> bool {
+    let settled = if is_tcp {
+        State::Established
+    } else {
+        State::Assured
+    };
+    flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0 && (entry.0 ^ entry.touched(now, settled).0) == 0
 }
 
 /// The state of a known flow after a packet of the server's (`nat` sees those).

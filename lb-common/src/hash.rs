@@ -145,6 +145,13 @@ pub const fn endpoint(address: Address, selector: u32) -> u64 {
     (x ^ x >> 32).wrapping_mul(0xff51_afd7_ed55_8ccd)
 }
 
+/// The bit of an address in the filter of known ones, of 2^`bits`.
+#[must_use]
+#[inline(always)]
+pub const fn known(address: Address, bits: u32) -> u32 {
+    (endpoint(address, 0) >> (64 - bits)) as u32
+}
+
 /// The group of an endpoint, below 2^`bits`.
 #[must_use]
 #[inline(always)]

@@ -34,8 +34,10 @@ pub const MAX_NEIGHBOURS: u32 = 16_384;
 pub const ENDPOINT_SLOTS: u32 = 1 << 17;
 /// Groups of the endpoint table, each with a pilot of its own, a power of two.
 pub const ENDPOINT_GROUPS: u32 = 1 << 15;
+/// Bits of the filter that tells which addresses are in the endpoint table, a power of two.
+pub const KNOWN_BITS: u32 = 1 << 20;
 /// Fewest and most flows that a flow table can be asked to hold.
-pub const FLOWS: core::ops::RangeInclusive<u32> = 1_024..=(1 << 26);
+pub const FLOWS: core::ops::RangeInclusive<u32> = 1_024..=(1 << 25);
 
 /// Buckets of a flow table that is to hold `flows` flows: twice as many slots,
 /// rounded up to a power of two, so that few buckets overflow.
@@ -53,6 +55,6 @@ mod tests {
     fn a_flow_table_has_two_slots_a_flow() {
         assert_eq!(flow_buckets(1_000_000), 1 << 18);
         assert_eq!(flow_buckets(*FLOWS.start()), 256);
-        assert_eq!(flow_buckets(*FLOWS.end()), 1 << 24);
+        assert_eq!(flow_buckets(*FLOWS.end()), 1 << 23);
     }
 }

@@ -62,15 +62,13 @@ impl<I: Ip> Flows<I> for Table {
 
     #[inline(always)]
     fn find(key: &u64) -> Option<Slot> {
-        let (bucket, fingerprint) = flow::place(*key, node::flow_shift());
-        let entries = maps::flow_bucket(bucket)?.cast::<u64>();
+        let (entries, fingerprint) = place(*key);
         flow::find(|slot| load(entries, slot), fingerprint).map(|found| slot(entries, found))
     }
 
     #[inline(always)]
     fn claim(key: &u64, now: Tick) -> Option<Slot> {
-        let (bucket, _) = flow::place(*key, node::flow_shift());
-        let entries = maps::flow_bucket(bucket)?.cast::<u64>();
+        let (entries, _) = place(*key);
         flow::victim(|slot| load(entries, slot), node::any, now, node::timeouts())
             .map(|victim| slot(entries, victim))
     }
@@ -86,6 +84,13 @@ impl<I: Ip> Flows<I> for Table {
     fn change(slot: Slot, to: Entry) {
         change(slot, to);
     }
+}
+
+/// The bucket and the fingerprint of a flow.
+#[inline(always)]
+fn place(hash: u64) -> (*mut u64, u64) {
+    let (bucket, fingerprint) = flow::place(hash, node::flow_shift());
+    (maps::flow_bucket(bucket), fingerprint)
 }
 
 #[inline(always)]

@@ -79,9 +79,7 @@ pub fn follow<I: Ip>(packet: &Packet, frame: &Frame, segment: &Segment<I>) -> Ou
     let Some(first) = maps::fragment(&key(segment)) else {
         return lost();
     };
-    let Some(backend) = BackendRef::get(first.backend) else {
-        return lost();
-    };
+    let backend = BackendRef::get(first.backend);
     // What a server of `nat` still sends is no news from us.
     let is_full = backend.forward() == Some(abi::Forward::FullNat);
     let gone = matches!(backend.state(), BackendState::Free | BackendState::Down)

@@ -191,6 +191,18 @@ pub fn send(packet: &Packet, frame: &Frame, hop: HopWords) -> Option<Verdict> {
     }
 }
 
+/// Writes the link layer of a frame to a next hop that has no tags. As for [`send`].
+#[inline(always)]
+#[must_use]
+pub fn begin(packet: &Packet, hop: HopWords, kind: u16) -> Option<Verdict> {
+    let Some(head) = packet.window::<{ EthHdr::LEN }>() else {
+        return Some(Verdict::DropInternal);
+    };
+    address(head, hop.macs, hop.source);
+    head.store::<u16, { at::TYPE }>(kind);
+    None
+}
+
 /// By itself, so that the verifier looks at it once. 1 if there was room, else 0.
 #[inline(never)]
 // SAFETY: no other symbol of the object has this name.

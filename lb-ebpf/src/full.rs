@@ -5,13 +5,13 @@ use lb_common::verdict::Verdict;
 use crate::{
     flow::Flows,
     fragment,
-    frame::{self, Frame},
+    frame::Frame,
     ip::Ip,
     maps::{BackendRef, EndpointRef},
     outcome::{Outcome, Step},
     packet::{Context, Packet},
     parse::Segment,
-    pipeline::{is_returned, service_of},
+    pipeline::{again, is_returned, service_of},
     ports::{self, Ports},
     rewrite::{self, Carried, Way, nat},
     schedule, service,
@@ -21,10 +21,11 @@ use crate::{
 /// needs the stack for.
 #[inline(always)]
 #[must_use]
-pub fn port<I: Ip>(context: Context) -> Outcome {
+pub fn port<I: Ip, const PLAIN: bool>(context: Context) -> Outcome {
     let packet = &Packet::of(context);
-    let frame = &frame::parse(packet).any();
-    let segment = &I::parse(packet, frame).segment.any();
+    let Some((_, segment)) = &again::<I, PLAIN>(packet) else {
+        return Outcome::here(Verdict::DropInternal);
+    };
     let Some(service) = service_of(segment).0 else {
         return Outcome::next::<I>(Step::FromFull);
     };
@@ -33,7 +34,12 @@ pub fn port<I: Ip>(context: Context) -> Outcome {
     if !choice.backend.is_some() {
         return Outcome::numbered(choice.verdict);
     }
-    Outcome::next::<I>(Step::ToFull)
+    let step = if PLAIN {
+        Step::PlainToFull
+    } else {
+        Step::ToFull
+    };
+    Outcome::next::<I>(step)
         .with(choice.verdict as usize)
         .with_number(choice.place)
 }
@@ -41,16 +47,15 @@ pub fn port<I: Ip>(context: Context) -> Outcome {
 /// Sends a packet to its server from the flow's port.
 #[inline(always)]
 #[must_use]
-pub fn to_server<I: Ip>(context: Context, step: Outcome) -> Outcome {
+pub fn to_server<I: Ip, const PLAIN: bool>(context: Context, step: Outcome) -> Outcome {
     let packet = &Packet::of(context);
-    let frame = &frame::parse(packet).any();
-    let segment = &I::parse(packet, frame).segment.any();
+    let Some((frame, segment)) = &again::<I, PLAIN>(packet) else {
+        return Outcome::here(Verdict::DropInternal);
+    };
     let Some(held) = ports::at(step.told_number()) else {
         return Outcome::here(Verdict::DropInternal);
     };
-    let Some(backend) = BackendRef::get(held.slot.entry.backend()) else {
-        return Outcome::here(Verdict::DropInternal);
-    };
+    let backend = BackendRef::get(held.slot.entry.backend());
     let (length, place) = (packet.length(), step.told_number());
     let carried = Carried::Segment;
     if let Some(refused) = rewrite::forward_full(packet, frame, segment, carried, backend, place) {
@@ -73,10 +78,11 @@ pub fn to_server<I: Ip>(context: Context, step: Outcome) -> Outcome {
 /// nobody.
 #[inline(always)]
 #[must_use]
-pub fn from_server<I: Ip>(context: Context) -> Outcome {
+pub fn from_server<I: Ip, const PLAIN: bool>(context: Context) -> Outcome {
     let packet = &Packet::of(context);
-    let frame = &frame::parse(packet).any();
-    let segment = &I::parse(packet, frame).segment.any();
+    let Some((frame, segment)) = &again::<I, PLAIN>(packet) else {
+        return Outcome::here(Verdict::DropInternal);
+    };
     match service::vip::<I>(segment.destination) {
         Some(vip) => to_pool(packet, frame, segment, vip),
         None => Outcome::here(Verdict::DropInternal),
@@ -99,9 +105,7 @@ fn to_pool<I: Ip>(
     let Some(held) = ports::held(u32::from(place) - 1, port) else {
         return nobody;
     };
-    let Some(backend) = BackendRef::get(held.slot.entry.backend()) else {
-        return nobody;
-    };
+    let backend = BackendRef::get(held.slot.entry.backend());
     let it = backend.address::<I::Address>() == segment.source
         && backend.heard_at(held.owner.vip_port) == segment.source_port
         && backend.protocol() == segment.protocol();

@@ -32,8 +32,12 @@ pub struct Outcome(u64);
 pub enum Step {
     /// All that isn't plain: tags, options, extensions, fragments.
     General = 1,
-    /// As [`Step::Tunnel`], of a plain packet.
-    PlainTunnel = 15,
+    /// As [`Step::Full`], of a plain packet.
+    PlainFull = 15,
+    /// As [`Step::ToFull`], of a plain packet.
+    PlainToFull = 18,
+    /// As [`Step::FromFull`], of a plain packet.
+    PlainFromFull = 19,
     /// A question that we may answer.
     Question = 2,
     /// A later fragment.
@@ -164,7 +168,7 @@ impl Outcome {
     /// What [`Outcome::with_backend`] told.
     #[inline(always)]
     #[must_use]
-    pub fn backend(self) -> Option<BackendRef> {
+    pub fn backend(self) -> BackendRef {
         BackendRef::get((self.0 >> BACKEND_BIT) as u16)
     }
 

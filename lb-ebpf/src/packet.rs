@@ -94,8 +94,12 @@ impl Packet {
     #[inline(always)]
     #[must_use]
     pub fn at<const LEN: usize>(&self, offset: usize) -> Option<Window<LEN>> {
-        // The mask bounds the offset for the verifier; no caller goes beyond it.
-        let start = opaque(self.start + (offset & MAX_OFFSET));
+        let start = if is_constant(offset) {
+            self.start + offset
+        } else {
+            // The mask bounds the offset for the verifier; no caller goes beyond it.
+            opaque(self.start + (offset & MAX_OFFSET))
+        };
         if start + LEN > self.end {
             return None;
         }
@@ -214,6 +218,18 @@ impl<const LEN: usize> Window<LEN> {
 #[must_use]
 pub fn growth(before: usize, after: usize) -> i32 {
     after.wrapping_sub(before).cast_signed() as i32
+}
+
+/// Whether the compiler knows which number this is.
+#[inline(always)]
+fn is_constant(number: usize) -> bool {
+    #[cfg(target_arch = "bpf")]
+    return core::intrinsics::is_val_statically_known(number);
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        let _ = number;
+        false
+    }
 }
 
 /// The same address, of which the compiler doesn't know where it came from: it must not

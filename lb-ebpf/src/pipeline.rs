@@ -1,6 +1,6 @@
 //! The way of a packet, top to bottom.
 
-use lb_common::verdict::Verdict;
+use lb_common::{abi::Keeping, verdict::Verdict};
 
 use crate::{
     answer,
@@ -89,22 +89,30 @@ pub fn fragment<I: Ip>(context: Context) -> Outcome {
     fragment::follow(packet, frame, segment)
 }
 
-/// Into the tunnel to the backend: a `PLAIN` packet, or any.
+/// The frame and segment of a packet, a `PLAIN` one or any, that a step before has found to
+/// have one. So it is never `None`.
 #[inline(always)]
 #[must_use]
-pub fn tunnel<I: Ip, const PLAIN: bool>(context: Context, step: Outcome) -> Outcome {
+pub fn again<I: Ip, const PLAIN: bool>(packet: &Packet) -> Option<(Frame, Segment<I>)> {
+    if PLAIN {
+        let segment = I::plain(packet)?;
+        return Some((Frame::PLAIN, segment.any_protocol()));
+    }
+    let frame = frame::parse(packet).any();
+    let segment = I::parse(packet, &frame).segment.any();
+    Some((frame, segment))
+}
+
+/// Into the tunnel to the backend.
+#[inline(always)]
+#[must_use]
+pub fn tunnel<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let packet = &Packet::of(context);
-    let frame = &if PLAIN {
-        Frame::PLAIN
-    } else {
-        frame::parse(packet).any()
-    };
-    let Some(backend) = step.backend() else {
-        return Outcome::here(Verdict::DropInternal);
-    };
+    let frame = &frame::parse(packet).any();
+    let backend = step.backend();
     let (length, verdict) = (packet.length(), step.small() as u32);
     let way = Way::again(backend, step.told_number());
-    if let Some(refused) = rewrite::tunnel::forward::<I>(packet, frame, way) {
+    if let Some(refused) = rewrite::tunnel::forward::<I, false>(packet, frame, way) {
         return Outcome::here(refused);
     }
     backend.count_in(length, u64::from(verdict == Verdict::ForwardNew as u32));
@@ -151,12 +159,17 @@ fn transport<I: Ip, F: Flows<I>, const PLAIN: bool>(
     segment: &Segment<I>,
 ) -> Outcome {
     match service_of(segment) {
-        (Some(service), _) if service.keeps_ports() => Outcome::next::<I>(Step::Full),
-        (Some(service), _) if service.keeps_changes() => {
-            to_stable::<I, F, PLAIN>(service, packet, frame, segment)
-        }
-        (Some(service), _) => to_backend::<I, F, PLAIN>(service, packet, frame, segment),
-        (None, Some(vip)) if vip.index() != 0 => Outcome::next::<I>(Step::Full),
+        (Some(service), _) => match service.keeping() {
+            Keeping::Ports if PLAIN => Outcome::next::<I>(Step::PlainFull),
+            Keeping::Ports => Outcome::next::<I>(Step::Full),
+            Keeping::Changes => to_stable::<I, F, PLAIN>(service, packet, frame, segment),
+            Keeping::Flows => to_backend::<I, F, PLAIN>(service, packet, frame, segment),
+        },
+        (None, Some(vip)) if vip.index() != 0 => Outcome::next::<I>(if PLAIN {
+            Step::PlainFromFull
+        } else {
+            Step::FromFull
+        }),
         (None, Some(_)) => Outcome::here(Verdict::DropClosedPort),
         (None, None) => from_server::<I, F>(packet, frame, segment),
     }
@@ -213,9 +226,7 @@ pub fn chosen<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
     let segment = &I::parse(packet, frame).segment.any();
-    let Some(backend) = step.backend() else {
-        return Outcome::here(Verdict::DropInternal);
-    };
+    let backend = step.backend();
     let way = Way::again(backend, step.told_number());
     let verdict = step.small() as u32;
     let opened = u64::from(verdict == Verdict::ForwardNew as u32);

@@ -222,7 +222,7 @@ pub fn socket<A: Address>(number: u32) -> Option<(A, u16)> {
         return None;
     }
     let (index, port) = pool.port(number / 8, number % 8);
-    Some((maps::pool_address(index)?, port.to_be()))
+    Some((maps::pool_address(index), port.to_be()))
 }
 
 /// An owner's client.

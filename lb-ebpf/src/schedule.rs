@@ -80,10 +80,14 @@ pub fn choose<I: Ip, F: Flows<I>>(
     let now = clock::tick();
     match F::find(key) {
         Some(slot) => {
-            let Some(backend) = BackendRef::get(slot.entry.backend()) else {
-                return Choice::none(Verdict::DropInternal);
-            };
-            if keeps(backend.state(), segment.opens(), slot.entry, now) {
+            let backend = BackendRef::get(slot.entry.backend());
+            let serves = matches!(
+                backend.state(),
+                BackendState::Active | BackendState::Draining
+            );
+            if serves && flow::is_settled(slot.entry, now, segment.is_tcp, segment.flags) {
+                Choice::of(backend, Verdict::ForwardKnown).at(slot)
+            } else if keeps(backend.state(), segment.opens(), slot.entry, now) {
                 kept::<I, F>(segment, slot, now, backend)
             } else {
                 let (opens, verdict) = (segment.opens(), again(segment));
@@ -198,10 +202,7 @@ fn faster<I: Ip, F: Flows<I>>(key: &F::Key) -> Choice {
     let Some(slot) = F::find(key) else {
         return Choice::none(Verdict::DropNoPort);
     };
-    match BackendRef::get(slot.entry.backend()) {
-        Some(backend) => Choice::of(backend, Verdict::ForwardKnown).at(slot),
-        None => Choice::none(Verdict::DropInternal),
-    }
+    Choice::of(BackendRef::get(slot.entry.backend()), Verdict::ForwardKnown).at(slot)
 }
 
 /// The backend whose turn it is: by the service's scheduler for what `opens` a
@@ -228,10 +229,10 @@ fn scheduled<I: Ip>(
 /// The backend of that number.
 #[inline(always)]
 fn given(number: u16, verdict: Verdict) -> Choice {
-    match BackendRef::get(number) {
-        Some(backend) if number != 0 => Choice::of(backend, verdict),
-        _ => Choice::none(Verdict::DropInternal),
+    if number == 0 {
+        return Choice::none(Verdict::DropInternal);
     }
+    Choice::of(BackendRef::get(number), verdict)
 }
 
 /// The backend for a segment of a service that keeps flows only while their place in the
@@ -276,9 +277,7 @@ pub fn changing<I: Ip, F: Flows<I>>(
     let now = clock::tick();
     match F::find(key) {
         Some(found) => {
-            let Some(backend) = BackendRef::get(found.entry.backend()) else {
-                return Choice::none(Verdict::DropInternal);
-            };
+            let backend = BackendRef::get(found.entry.backend());
             if keeps(backend.state(), segment.opens(), found.entry, now) {
                 kept::<I, F>(segment, found, now, backend)
             } else {
@@ -296,9 +295,7 @@ pub fn changing<I: Ip, F: Flows<I>>(
 fn unentered<I: Ip, F: Flows<I>>(slot: wheel::Slot, segment: &Segment<I>, key: &F::Key) -> Choice {
     let opens = segment.opens();
     let number = node::any(u64::from(slot.before())) as u16;
-    let Some(before) = BackendRef::get(number) else {
-        return Choice::none(Verdict::DropInternal);
-    };
+    let before = BackendRef::get(number);
     let is_moving = !slot.is_stable() && !slot.is_tracked();
     let gone = matches!(before.state(), BackendState::Down | BackendState::Free);
     let stays = is_moving && !opens && !gone;
@@ -321,14 +318,14 @@ fn unentered<I: Ip, F: Flows<I>>(slot: wheel::Slot, segment: &Segment<I>, key: &
     }
     let opened = u64::from(verdict == Verdict::ForwardNew as u32);
     let number = node::any(u64::from(number)) as u16;
-    match BackendRef::get(number) {
-        Some(backend) if number != 0 => Choice {
-            backend,
-            verdict,
-            opened,
-            place: 0,
-        },
-        _ => Choice::none(Verdict::DropNoBackend),
+    if number == 0 {
+        return Choice::none(Verdict::DropNoBackend);
+    }
+    Choice {
+        backend: BackendRef::get(number),
+        verdict,
+        opened,
+        place: 0,
     }
 }
 

@@ -5,7 +5,7 @@ use lb_common::{abi::Kind, verdict::Verdict};
 use crate::{
     clock,
     ip::Ip,
-    maps::{BackendRef, EndpointRef},
+    maps::{self, BackendRef, EndpointRef},
 };
 
 /// The service at exactly this port (as it lies in the packet) of a VIP.
@@ -19,6 +19,9 @@ pub fn at<I: Ip>(vip: I::Address, port: u16, protocol: u8) -> Option<EndpointRef
 #[inline(always)]
 #[must_use]
 pub fn vip<I: Ip>(address: I::Address) -> Option<EndpointRef> {
+    if !maps::is_known(address) {
+        return None;
+    }
     EndpointRef::find::<I>(address, 0, 0, Kind::Vip)
 }
 
@@ -48,6 +51,9 @@ pub fn by<I: Ip>(backend: BackendRef, protocol: u8) -> Option<EndpointRef> {
 #[inline(always)]
 #[must_use]
 pub fn server<I: Ip>(address: I::Address, port: u16, protocol: u8) -> Option<EndpointRef> {
+    if !maps::is_known(address) {
+        return None;
+    }
     match EndpointRef::find::<I>(address, port, protocol, Kind::Server) {
         None => EndpointRef::find::<I>(address, 0, protocol, Kind::Server),
         found => found,

@@ -13,21 +13,15 @@ use crate::{
 #[inline(always)]
 #[must_use]
 pub fn run(context: Context, plain: extern "C" fn(Context) -> u64) -> Outcome {
-    let mut outcome = match frame::kind(&Packet::of(context)) {
-        Some(frame::IPV4) => Outcome::from_word(plain(context)),
-        Some(frame::IPV6) => Outcome::from_word(step_plain6(context)),
+    let outcome = match frame::kind(&Packet::of(context)) {
+        Some(frame::IPV4) => direct4(context, Outcome::from_word(plain(context))),
+        Some(frame::IPV6) => direct6(context, Outcome::from_word(step_plain6(context))),
         _ => Outcome::next::<V4>(Step::General),
     };
     if !outcome.is_step() {
         return outcome;
     }
-    // Plain packets come first, whatever steps they take.
-    if outcome.takes::<V4>(Step::PlainTunnel) {
-        return Outcome::from_word(step_plain_tunnel4(context, outcome.word()));
-    }
-    if outcome.takes::<V6>(Step::PlainTunnel) {
-        return Outcome::from_word(step_plain_tunnel6(context, outcome.word()));
-    }
+    let mut outcome = outcome;
     if outcome.takes::<V4>(Step::General) {
         outcome = Outcome::from_word(step_general4(context));
     }
@@ -48,8 +42,8 @@ pub fn run(context: Context, plain: extern "C" fn(Context) -> u64) -> Outcome {
 }
 
 /// Steps as functions that the verifier looks at once each, and by themselves: those with
-/// a name of their own in the object, with numbers for arguments. `detour` takes the ones
-/// of a version, in the order in which one leads to another.
+/// a name of their own in the object, with numbers for arguments. `direct4` and its like
+/// take the ones that they are told of, in the order in which one leads to another.
 macro_rules! steps {
     ($detour:ident, $version:ty: $($step:ident = $name:ident($($told:ident)?), $body:path;)+) => {
         $(
@@ -64,6 +58,9 @@ macro_rules! steps {
         #[inline(always)]
         fn $detour(context: Context, outcome: Outcome) -> Outcome {
             let mut word = outcome.word();
+            if !outcome.is_step() {
+                return outcome;
+            }
             $(
                 if Outcome::from_word(word).takes::<$version>(Step::$step) {
                     // What a step isn't told, it has no argument for: the verifier wants
@@ -81,16 +78,30 @@ macro_rules! steps {
 }
 
 steps! {
+    direct4, V4:
+    PlainFull = step_plain_full4(), full::port::<V4, true>;
+    PlainToFull = step_plain_to_full4(told), full::to_server::<V4, true>;
+    PlainFromFull = step_plain_from_full4(), full::from_server::<V4, true>;
+}
+
+steps! {
+    direct6, V6:
+    PlainFull = step_plain_full6(), full::port::<V6, true>;
+    PlainToFull = step_plain_to_full6(told), full::to_server::<V6, true>;
+    PlainFromFull = step_plain_from_full6(), full::from_server::<V6, true>;
+}
+
+steps! {
     detour4, V4:
-    Full = step_full4(), full::port::<V4>;
-    ToFull = step_to_full4(told), full::to_server::<V4>;
-    FromFull = step_from_full4(), full::from_server::<V4>;
+    Full = step_full4(), full::port::<V4, false>;
+    ToFull = step_to_full4(told), full::to_server::<V4, false>;
+    FromFull = step_from_full4(), full::from_server::<V4, false>;
     Fragment = step_fragment4(), pipeline::fragment::<V4>;
     Error = step_error4(told), icmp::step::error::<V4, Table>;
     ErrorToBackend = step_error_to_backend4(told), icmp::step::to_backend::<V4>;
     Changing = step_changing4(), pipeline::changing::<V4, Table>;
     Chosen = step_chosen4(told), pipeline::chosen::<V4>;
-    Tunnel = step_tunnel4(told), pipeline::tunnel::<V4, false>;
+    Tunnel = step_tunnel4(told), pipeline::tunnel::<V4>;
     ErrorToPool = step_error_to_pool4(told), icmp::step::to_pool::<V4>;
     ErrorFromPort = step_error_from_port4(told), icmp::step::from_port::<V4>;
     ErrorToClient = step_error_to_client4(told), icmp::step::to_client::<V4, Table>;
@@ -100,15 +111,15 @@ steps! {
 
 steps! {
     detour6, V6:
-    Full = step_full6(), full::port::<V6>;
-    ToFull = step_to_full6(told), full::to_server::<V6>;
-    FromFull = step_from_full6(), full::from_server::<V6>;
+    Full = step_full6(), full::port::<V6, false>;
+    ToFull = step_to_full6(told), full::to_server::<V6, false>;
+    FromFull = step_from_full6(), full::from_server::<V6, false>;
     Fragment = step_fragment6(), pipeline::fragment::<V6>;
     Error = step_error6(told), icmp::step::error::<V6, Table>;
     ErrorToBackend = step_error_to_backend6(told), icmp::step::to_backend::<V6>;
     Changing = step_changing6(), pipeline::changing::<V6, Table>;
     Chosen = step_chosen6(told), pipeline::chosen::<V6>;
-    Tunnel = step_tunnel6(told), pipeline::tunnel::<V6, false>;
+    Tunnel = step_tunnel6(told), pipeline::tunnel::<V6>;
     ErrorToPool = step_error_to_pool6(told), icmp::step::to_pool::<V6>;
     ErrorFromPort = step_error_from_port6(told), icmp::step::from_port::<V6>;
     ErrorToClient = step_error_to_client6(told), icmp::step::to_client::<V6, Table>;
@@ -121,20 +132,6 @@ steps! {
 #[unsafe(no_mangle)]
 extern "C" fn step_plain6(context: Context) -> u64 {
     pipeline::plain::<V6, Table>(context).word()
-}
-
-#[inline(never)]
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-extern "C" fn step_plain_tunnel4(context: Context, told: u64) -> u64 {
-    pipeline::tunnel::<V4, true>(context, Outcome::from_word(told)).word()
-}
-
-#[inline(never)]
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-extern "C" fn step_plain_tunnel6(context: Context, told: u64) -> u64 {
-    pipeline::tunnel::<V6, true>(context, Outcome::from_word(told)).word()
 }
 
 #[inline(never)]

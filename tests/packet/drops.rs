@@ -55,7 +55,6 @@ fn ports() -> Vec<Row> {
         row("IPv6 in IPv4", Frame::other(CLIENT, VIP, 41)).drops(DropVipProtocol),
         row("a wheel that names backend 0", syn(100)).drops(DropInternal),
         row("a backend without a forwarding mode", syn(101)).drops(DropInternal),
-        row("a wheel beyond the map", syn(102)).drops(DropInternal),
     ]
 }
 

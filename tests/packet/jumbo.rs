@@ -5,6 +5,7 @@ use aya::maps::MapData;
 use flowgate::datapath::{
     Constants, Object,
     object::{OBJECT, PROGRAM, PROGRAM_FRAGS, SHARED_MAPS},
+    regions::NAMES,
 };
 use flowgate_tests::bpffs::PinDir;
 use lb_common::{
@@ -46,7 +47,7 @@ impl Frags {
             let info = map.info().expect("the kernel tells of it");
             let name = info.name_as_str().expect("ASCII");
             let whole = |whole: &&&str| whole[..whole.len().min(NAME)] == *name;
-            if let Some(name) = SHARED_MAPS.iter().find(whole) {
+            if let Some(name) = NAMES.iter().chain(&SHARED_MAPS).find(whole) {
                 map.pin(pins.path().join(name)).expect("a pin");
             }
         }

@@ -125,9 +125,7 @@ impl Rig {
         tables
             .put_device(OTHER_SLOT, OTHER_IFINDEX)
             .expect("a device");
-        tables
-            .put_pool(&[POOL4.into(), POOL6.into()])
-            .expect("a pool");
+        tables.put_pool(&[POOL4.into(), POOL6.into()]);
         let counters = Counters::open(&mut object);
         let counted = counters.verdicts().expect("counters");
         Rig {

@@ -3,7 +3,7 @@
 use lb_common::{
     abi::{
         Backend, BackendState, Endpoint, Family, Forward, Hop, Keeping, Mac, NO_DEADLINE, Route,
-        Wheel, ipv4,
+        ipv4,
     },
     tags::Tags,
     wheel::Index,
@@ -216,12 +216,6 @@ fn broken(rig: &mut Rig) {
     };
     rig.backend(31, &backend);
     rig.service(101, TCP, Index::Counter, &[31]);
-    rig.service(102, TCP, Index::Counter, &[1]);
-    let beyond = Wheel {
-        chunk: 1 << 20,
-        length: 1,
-    };
-    rig.endpoint(&rig.record(102, TCP).with_wheel(beyond));
 }
 
 /// A way to a next hop.

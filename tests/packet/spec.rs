@@ -109,7 +109,7 @@ fn ipv4(frame: &[u8]) -> Expected {
     match (protocol, to, word(frame, 14 + head + 2)) {
         (1, ..) => icmp(frame),
         (6, VIP, 99) | (17, VIP, 99) => Untouched(Verdict::DropNoBackend),
-        (6, VIP, 100..=102) => Untouched(Verdict::DropInternal),
+        (6, VIP, 100..=101) => Untouched(Verdict::DropInternal),
         (6, VIP, 80..=82 | 84) | (17, VIP, 80..=81) => Forwarded { nat: false },
         (6, VIP, 90 | 91 | 93..=96) | (17, VIP, 90..=91) if frame[22] > 1 => {
             Forwarded { nat: true }

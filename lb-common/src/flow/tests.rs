@@ -38,6 +38,25 @@ proptest! {
     }
 
     #[test]
+    fn what_is_settled_stays_as_it_is(
+        entry in entry(), ticks in 0u8..2, is_tcp: bool, flags: u8,
+    ) {
+        // UDP has no flags.
+        let flags = if is_tcp { flags } else { 0 };
+        let now = entry.age().wrapping_add(ticks);
+        let after = entry.touched(now, after_client(entry.state(), is_tcp, flags));
+        let stays = after == entry && !tcp::opens(flags);
+        if is_settled(entry, now, is_tcp, flags) {
+            prop_assert!(stays);
+        }
+        // Nearly all that stays is found to: an established connection's segments.
+        let usual = is_tcp && entry.state() == State::Established && flags & !tcp::ACK == 0;
+        if stays && usual && !entry.is_empty() {
+            prop_assert!(is_settled(entry, now, is_tcp, flags));
+        }
+    }
+
+    #[test]
     fn bucket_and_fingerprint_are_disjoint_bits(hash: u64, bits in 1u32..=24) {
         let (bucket, fingerprint) = place(hash, 64 - bits);
         prop_assert!(bucket < 1 << bits);

@@ -29,11 +29,39 @@ const LEAST_MTU: u32 = 1_280;
 #[must_use]
 pub fn answer<I: Ip>(packet: &Packet, segment: &Segment<I>, carried: Carried, mtu: u16) -> Outcome {
     // RFC 1812 section 4.3.2.7; RFC 4443 section 2.4 (e) makes no exception of fragments.
-    let is_rest = carried == Carried::Fragment && I::FAMILY == Family::V4;
-    if is_rest || !segment.source.is_one_host() || !maps::may_tell() {
+    if carried == Carried::Fragment && I::FAMILY == Family::V4 {
         return Outcome::here(Verdict::DropTooBig);
     }
-    if I::tell(packet.context(), segment.length as u32, u32::from(mtu)) {
+    let there = segment.length as u32;
+    let (context, mtu) = (packet.context(), u32::from(mtu));
+    Outcome::from_word(match I::FAMILY {
+        Family::V4 => step_too_big4(context, there, mtu),
+        Family::V6 => step_too_big6(context, there, mtu),
+    })
+}
+
+#[inline(never)]
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+extern "C" fn step_too_big4(context: Context, there: u32, mtu: u32) -> u64 {
+    answered::<V4>(context, there, mtu).word()
+}
+
+#[inline(never)]
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+extern "C" fn step_too_big6(context: Context, there: u32, mtu: u32) -> u64 {
+    answered::<V6>(context, there, mtu).word()
+}
+
+#[inline(always)]
+fn answered<I: Ip>(context: Context, there: u32, mtu: u32) -> Outcome {
+    let packet = &Packet::of(context);
+    let sender = I::ends(packet, &frame::parse(packet).any());
+    if !sender.is_some_and(|(source, _)| source.is_one_host()) || !maps::may_tell() {
+        return Outcome::here(Verdict::DropTooBig);
+    }
+    if I::tell(context, there, mtu) {
         Outcome::back(Verdict::AnswerTooBig)
     } else {
         Outcome::here(Verdict::DropNoHeadroom)

@@ -3,7 +3,10 @@
 pub mod relay;
 pub mod step;
 
-use lb_common::{abi::BackendState, verdict::Verdict};
+use lb_common::{
+    abi::{BackendState, Keeping},
+    verdict::Verdict,
+};
 
 use crate::{
     flow::Flows,
@@ -204,7 +207,7 @@ pub fn port_of<I: Ip>(packet: &Packet, frame: &Frame, error: &Message<I>) -> Opt
     let place = u32::from(vip.index()).wrapping_sub(1);
     let held = about(packet, frame, error).and_then(|quote| {
         let held = ports::held(place, u16::from_be(quote.source_port))?;
-        let backend = BackendRef::get(held.slot.entry.backend())?;
+        let backend = BackendRef::get(held.slot.entry.backend());
         let it = backend.address::<I::Address>() == quote.destination
             && backend.heard_at(held.owner.vip_port) == quote.destination_port
             && backend.protocol() == quote.place.protocol();
@@ -270,7 +273,7 @@ impl<I: Ip> Sent<I> {
             protocol,
             service: service.number(),
         };
-        let (number, place, hash) = if PORTS_TOO && service.keeps_ports() {
+        let (number, place, hash) = if PORTS_TOO && service.keeping() == Keeping::Ports {
             let key = <Ports as Flows<I>>::key(&flow, service.seed());
             let slot = <Ports as Flows<I>>::find(&key)?;
             let hash = <Ports as Flows<I>>::hash(&key);
@@ -280,14 +283,14 @@ impl<I: Ip> Sent<I> {
             let hash = F::hash(&key);
             let number = match F::find(&key) {
                 Some(slot) => slot.entry.backend(),
-                None if service.keeps_changes() => {
+                None if service.keeping() == Keeping::Changes => {
                     turn::steady(service, hash, self.client)?.of_unknown()
                 }
                 None => return None,
             };
             (number, 0, hash)
         };
-        let backend = BackendRef::get(number)?;
+        let backend = BackendRef::get(number);
         let gone = matches!(backend.state(), BackendState::Free | BackendState::Down);
         (!gone).then_some(Way {
             backend,
@@ -309,7 +312,7 @@ pub fn from_port<I: Ip>(
 ) -> Option<Outcome> {
     let quote = &quoted(packet, frame, error)?;
     let held = ports::at(number)?;
-    let backend = BackendRef::get(held.slot.entry.backend())?;
+    let backend = BackendRef::get(held.slot.entry.backend());
     let (client, vip) = (ports::client(&held.owner), backend.vip());
     let outer = Edit {
         hop: false,

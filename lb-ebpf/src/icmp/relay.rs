@@ -137,7 +137,7 @@ fn inner<O: Ip, I: Ip, F: Flows<I>>(
     if !fits || backend.address::<O::Address>() != tunnelled.destination {
         return None;
     }
-    if tunnelled.is_udp && backend.tunnel()?.port() != tunnelled.port {
+    if tunnelled.is_udp && backend.tunnel().port() != tunnelled.port {
         return None;
     }
     let hop = maps::route(quote.source)?;

@@ -47,9 +47,7 @@ pub fn error<I: Ip, F: Flows<I>>(context: Context, step: Outcome) -> Outcome {
 #[must_use]
 pub fn to_backend<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let internal = Outcome::here(Verdict::DropInternal);
-    let Some(backend) = step.backend() else {
-        return internal;
-    };
+    let backend = step.backend();
     let way = Way::again(backend, step.told_number());
     message(context, step, |packet, frame, error: &Message<I>| {
         super::to_backend(packet, frame, error, way)
@@ -97,9 +95,7 @@ pub fn to_client<I: Ip, F: Flows<I>>(context: Context, step: Outcome) -> Outcome
 #[must_use]
 pub fn about<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let internal = Outcome::here(Verdict::DropInternal);
-    let Some(backend) = step.backend() else {
-        return internal;
-    };
+    let backend = step.backend();
     message(context, step, |packet, frame, error: &Message<I>| {
         super::to_client(packet, frame, error, backend)
     })

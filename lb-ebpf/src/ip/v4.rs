@@ -14,6 +14,9 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct V4;
 
+/// One hop, in the word of TTL and protocol as it lies in the packet.
+const HOP: u16 = 0x0100u16.to_be();
+
 impl Ip for V4 {
     type Address = u32;
     const FAMILY: Family = Family::V4;
@@ -113,9 +116,8 @@ impl Ip for V4 {
         let mut all = addresses;
         if edit.hop {
             let lifetime = header.load::<u16, { at::ipv4::TTL }>();
-            let less = (u16::from_be(lifetime).wrapping_sub(0x100)).to_be();
-            header.store::<u16, { at::ipv4::TTL }>(less);
-            all = all.word(lifetime, less);
+            header.store::<u16, { at::ipv4::TTL }>(lifetime.wrapping_sub(HOP));
+            all = all.less(HOP);
         }
         let checksum = header.load::<u16, { at::ipv4::CHECKSUM }>();
         header.store::<u16, { at::ipv4::CHECKSUM }>(all.apply(checksum));

@@ -3,7 +3,7 @@ use lb_common::{
     tags::Tags,
 };
 
-use super::{BACKEND_COUNTERS, BACKENDS, TUNNELS, field, record, word};
+use super::{BACKEND_COUNTERS, field, region, word};
 use crate::ip::Address;
 
 const _: () = assert!(core::mem::offset_of!(Backend, port) == 4 * 8);
@@ -39,11 +39,11 @@ impl BackendRef {
     /// The backend of that number.
     #[inline(always)]
     #[must_use]
-    pub fn get(number: u16) -> Option<Self> {
-        Some(BackendRef {
-            record: record(&BACKENDS, u32::from(number))?,
+    pub fn get(number: u16) -> Self {
+        BackendRef {
+            record: region::backends().at(u32::from(number)),
             number,
-        })
+        }
     }
 
     /// Its number.
@@ -77,8 +77,15 @@ impl BackendRef {
     /// What the outer headers of its packets say.
     #[inline(always)]
     #[must_use]
-    pub fn tunnel(self) -> Option<TunnelRef> {
-        record(&TUNNELS, u32::from(self.number)).map(TunnelRef)
+    pub fn tunnel(self) -> TunnelRef {
+        TunnelRef(region::tunnels().at(u32::from(self.number)))
+    }
+
+    /// The longest IP packet that the way to it takes.
+    #[inline(always)]
+    #[must_use]
+    pub fn mtu(self) -> u16 {
+        field!(self.record, mtu)
     }
 
     /// The way to it.

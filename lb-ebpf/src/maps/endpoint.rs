@@ -6,8 +6,18 @@ use lb_common::{
     limits,
 };
 
-use super::{ENDPOINTS, PILOTS, field, record, word};
+use super::{field, region, word};
 use crate::ip::{Address, Ip};
+
+/// Whether an endpoint may have this address: false only where none has.
+#[inline(always)]
+#[must_use]
+pub fn is_known<A: Address>(address: A) -> bool {
+    let bit = hash::known(address.words(), limits::KNOWN_BITS.ilog2());
+    // SAFETY: a word of the map, which userspace writes only whole.
+    let word = unsafe { ptr::read_volatile(region::known().at(bit / 64)) };
+    word >> (bit % 64) & 1 != 0
+}
 
 /// A found endpoint.
 #[derive(Clone, Copy)]
@@ -23,18 +33,17 @@ impl EndpointRef {
         let selector = selector(I::FAMILY, port, protocol, kind);
         let hash = hash::endpoint(address.words(), selector);
         // Most groups have the pilot 0: then there is nothing to wait for.
-        let first = EndpointRef(record(&ENDPOINTS, hash::slot(hash, 0, SLOT_BITS))?);
+        let first = EndpointRef(region::endpoints().at(hash::slot(hash, 0, SLOT_BITS)));
         if first.is::<I>(address, selector) {
             return Some(first);
         }
         let group = hash::group(hash, GROUP_BITS);
-        let pilots = PILOTS.get_ptr(group / 4)?;
-        // SAFETY: four pilots lie there, and group % 4 chooses one of them.
-        let pilot = unsafe { ptr::read_volatile(pilots.cast::<u16>().add(group as usize % 4)) };
+        // SAFETY: a word of the map, which userspace writes only whole.
+        let pilot = unsafe { ptr::read_volatile(region::pilots().at(group)) };
         if pilot == 0 {
             return None;
         }
-        let second = EndpointRef(record(&ENDPOINTS, hash::slot(hash, pilot, SLOT_BITS))?);
+        let second = EndpointRef(region::endpoints().at(hash::slot(hash, pilot, SLOT_BITS)));
         second.is::<I>(address, selector).then_some(second)
     }
 
@@ -51,19 +60,11 @@ impl EndpointRef {
         field!(self.0, index)
     }
 
-    /// Service: whether its flows are kept with their source ports.
+    /// Service: where its flows are kept.
     #[inline(always)]
     #[must_use]
-    pub fn keeps_ports(self) -> bool {
-        field!(self.0, keeping) == Keeping::Ports as u8
-    }
-
-    /// Service: whether its flows are kept only while their place in the wheel changes
-    /// hands.
-    #[inline(always)]
-    #[must_use]
-    pub fn keeps_changes(self) -> bool {
-        field!(self.0, keeping) == Keeping::Changes as u8
+    pub fn keeping(self) -> Keeping {
+        Keeping::from_byte(field!(self.0, keeping))
     }
 
     /// Service: how many bits of its clients' addresses it knows them by.

@@ -6,6 +6,7 @@
 mod backend;
 mod endpoint;
 mod ports;
+mod region;
 mod route;
 mod told;
 
@@ -18,59 +19,27 @@ use aya_ebpf::{
 };
 use lb_common::{
     abi::{
-        Address, Backend, BackendCounters, Bucket, Cursor, Endpoint, Fragment, FragmentKey,
-        Identity, Load, Neighbour, PortBucket, Route, Route6, Tunnel, WHEEL_CHUNK, Wheel,
-        WheelChunk,
+        Address, BackendCounters, Cursor, Fragment, FragmentKey, Identity, Load, Neighbour,
+        WHEEL_CHUNK, Wheel,
     },
-    flow::BUCKET_SLOTS,
     limits,
     verdict::VERDICT_SLOTS,
     wheel::Slot,
 };
 
+#[cfg(doc)]
+use crate::node;
 use crate::outcome::Outcome;
 
 pub use backend::{BackendRef, HopWords};
-pub use endpoint::EndpointRef;
+pub use endpoint::{EndpointRef, is_known};
 pub use ports::{PortSlot, pool_address, port_bucket};
 pub use route::{Destination, route};
 pub use told::may_tell;
 
-/// Size of the flow table unless userspace sets another.
-const FLOW_BUCKETS: u32 = limits::flow_buckets(1_000_000);
-
-#[map]
-static FLOWS: Array<Bucket> = Array::with_max_entries(FLOW_BUCKETS, BPF_F_MMAPABLE);
-#[map]
-static ENDPOINTS: Whole<Endpoint, { limits::ENDPOINT_SLOTS as usize }> =
-    Whole::with_max_entries(1, BPF_F_MMAPABLE);
-#[map]
-static PILOTS: Array<[u16; 4]> =
-    Array::with_max_entries(limits::ENDPOINT_GROUPS / 4, BPF_F_MMAPABLE);
-#[map]
-static BACKENDS: Whole<Backend, { limits::MAX_BACKENDS as usize + 1 }> =
-    Whole::with_max_entries(1, BPF_F_MMAPABLE);
-#[map]
-static TUNNELS: Whole<Tunnel, { limits::MAX_BACKENDS as usize + 1 }> =
-    Whole::with_max_entries(1, BPF_F_MMAPABLE);
-#[map]
-static LOADS: Whole<Load, { limits::MAX_BACKENDS as usize + 1 }> =
-    Whole::with_max_entries(1, BPF_F_MMAPABLE);
-#[map]
-static POOL: Array<Address> = Array::with_max_entries(limits::MAX_POOL, BPF_F_MMAPABLE);
-/// Its size is set by userspace.
-#[map]
-static PORTS: Array<PortBucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static FRAGMENTS: LruHashMap<FragmentKey, Fragment> =
     LruHashMap::with_max_entries(limits::MAX_FRAGMENTED, 0);
-#[map]
-static WHEELS: Array<WheelChunk> =
-    Array::with_max_entries(limits::WHEEL_ENTRIES / WHEEL_CHUNK, BPF_F_MMAPABLE);
-#[map]
-static ROUTES: Array<Route> = Array::with_max_entries(limits::MAX_ROUTES, BPF_F_MMAPABLE);
-#[map]
-static ROUTES6: Array<Route6> = Array::with_max_entries(limits::MAX_ROUTES, BPF_F_MMAPABLE);
 #[map]
 static NEIGHBOURS: HashMap<u32, Neighbour> = HashMap::with_max_entries(limits::MAX_NEIGHBOURS, 0);
 #[map]
@@ -93,24 +62,11 @@ static TOO_BIG: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static IDENTITY: Array<Identity> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// A map of one element that holds all the records. A look-up of an element passes its
-/// number through the stack, which the next load waits for; the place of a record in
-/// the one element is plain arithmetic.
-type Whole<T, const N: usize> = Array<[T; N]>;
-
-/// The record at `index`, modulo their number.
-#[inline(always)]
-fn record<T, const N: usize>(map: &Whole<T, N>, index: u32) -> Option<*const T> {
-    const { assert!(N.is_power_of_two()) };
-    // SAFETY: the element has N records, and the mask keeps the index below that.
-    Some(unsafe { map.get_ptr(0)?.cast::<T>().add(index as usize & (N - 1)) })
-}
-
 /// Reads one field of a record that userspace may be changing.
 macro_rules! field {
     ($record:expr, $field:ident) => {
-        // SAFETY: the pointer came from a map lookup that wasn't null, and records
-        // in maps are aligned and live as long as the program.
+        // SAFETY: the pointer is that of a record in a map, which is aligned and lives as
+        // long as the program.
         unsafe { ::core::ptr::read_volatile(&raw const (*$record).$field) }
     };
 }
@@ -137,20 +93,18 @@ pub fn count(outcome: Outcome) {
     }
 }
 
-/// A bucket of the flow table.
+/// A bucket of the flow table, by a number that [`node::flow_shift`] bounds.
 #[inline(always)]
 #[must_use]
-pub fn flow_bucket(index: u32) -> Option<*mut [u64; BUCKET_SLOTS]> {
-    FLOWS.get_ptr_mut(index).map(|bucket| bucket.cast())
+pub fn flow_bucket(index: u64) -> *mut u64 {
+    region::flows().inside(index).cast()
 }
 
-/// A wheel's place; one of no backend when nothing is there.
+/// A wheel's place.
 #[inline(always)]
 #[must_use]
 pub fn wheel_slot(wheel: Wheel, place: u32) -> Slot {
-    let Some(chunk) = WHEELS.get_ptr(wheel.chunk + place / WHEEL_CHUNK) else {
-        return Slot::default();
-    };
+    let chunk = region::wheels().at(wheel.chunk + place / WHEEL_CHUNK);
     let inside = (place % WHEEL_CHUNK) as usize;
     // SAFETY: a chunk has WHEEL_CHUNK places of 4 bytes.
     Slot::from_bits(unsafe { ptr::read_volatile(chunk.cast::<u32>().add(inside)) })
@@ -160,10 +114,8 @@ pub fn wheel_slot(wheel: Wheel, place: u32) -> Slot {
 #[inline(always)]
 #[must_use]
 pub fn less_loaded(one: Slot, other: Slot) -> Slot {
-    let at = |slot: Slot| record(&LOADS, u32::from(slot.backend()));
-    let (Some(first), Some(second)) = (at(one), at(other)) else {
-        return one;
-    };
+    let at = |slot: Slot| region::loads().at(u32::from(slot.backend()));
+    let (first, second) = (at(one), at(other));
     let (mine, theirs) = (
         Load::from_bits(word!(first, 0)),
         Load::from_bits(word!(second, 0)),
@@ -179,7 +131,7 @@ pub fn less_loaded(one: Slot, other: Slot) -> Slot {
     };
     // SAFETY: a record in the map, one aligned word. What another CPU adds at the same time
     // may be lost until userspace counts again.
-    unsafe { ptr::write_volatile(at.cast_mut().cast::<u64>(), more.bits()) };
+    unsafe { ptr::write_volatile(at.cast::<u64>(), more.bits()) };
     chosen
 }
 

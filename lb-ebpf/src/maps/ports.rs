@@ -5,22 +5,22 @@ use lb_common::{
     flow::BUCKET_SLOTS,
 };
 
-use super::{POOL, PORTS, word};
-use crate::ip::Address;
+use super::{region, word};
+use crate::{ip::Address, node};
 
-/// A bucket of source ports.
+/// A bucket of source ports, if the pool has it.
 #[inline(always)]
 #[must_use]
 pub fn port_bucket(index: u32) -> Option<*mut PortBucket> {
-    PORTS.get_ptr_mut(index)
+    (index < node::pool().size()).then(|| region::ports().inside(u64::from(index)))
 }
 
 /// The pool's address at `index`.
 #[inline(always)]
 #[must_use]
-pub fn pool_address<A: Address>(index: u32) -> Option<A> {
-    let words = POOL.get_ptr(index)?;
-    Some(A::read(word!(words, 0), || word!(words, 1)))
+pub fn pool_address<A: Address>(index: u32) -> A {
+    let words = region::pool().at(index);
+    A::read(word!(words, 0), || word!(words, 1))
 }
 
 /// One source port: where its entry and its owner lie.

@@ -3,7 +3,7 @@ use lb_common::{
     limits,
 };
 
-use super::{HopWords, NEIGHBOURS, NEIGHBOURS6, ROUTES, ROUTES6, field, word};
+use super::{HopWords, NEIGHBOURS, NEIGHBOURS6, field, region, word};
 use crate::ip::{Address as _, Six};
 
 const _: () = assert!(core::mem::offset_of!(Route, hop) == 2 * 8);
@@ -26,7 +26,7 @@ impl Destination for u32 {
     #[inline(always)]
     fn route(self) -> Option<HopWords> {
         for index in 0..limits::MAX_ROUTES {
-            let route = ROUTES.get_ptr(index)?;
+            let route = region::routes().at(index);
             let kind = field!(route, kind);
             if kind == Route::END {
                 return None;
@@ -52,7 +52,7 @@ impl Destination for Six {
     #[inline(always)]
     fn route(self) -> Option<HopWords> {
         for index in 0..limits::MAX_ROUTES {
-            let route = ROUTES6.get_ptr(index)?;
+            let route = region::routes6().at(index);
             let kind = field!(route, kind);
             if kind == Route::END {
                 return None;

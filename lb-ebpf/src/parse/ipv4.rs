@@ -3,7 +3,7 @@
 use lb_common::verdict::Verdict;
 use network_types::{eth::EthHdr, ip::IpProto};
 
-use super::{Kind, Parsed, Segment, TCP, UDP, at, with_ports};
+use super::{Kind, Parsed, Segment, TCP, UDP, at};
 use crate::{
     frame::Frame,
     ip::V4,
@@ -15,6 +15,10 @@ const ICMP: u8 = IpProto::Icmp as u8;
 const SIMPLE: u8 = 0x45;
 const MORE_FRAGMENTS: u16 = 0x2000u16.to_be();
 const FRAGMENT_OFFSET: u16 = 0x1fffu16.to_be();
+/// What says in four bytes, from the flags on, that a packet is whole, and its protocol.
+const WHOLE: u32 = u32::from_be_bytes([0x3f, 0xff, 0, 0xff]).to_be();
+const WHOLE_TCP: u32 = u32::from_be_bytes([0, 0, 0, TCP]).to_be();
+const WHOLE_UDP: u32 = u32::from_be_bytes([0, 0, 0, UDP]).to_be();
 /// Types of ICMP errors: destination unreachable, time exceeded, parameter problem
 /// (RFC 792).
 const ERRORS: [u8; 3] = [3, 11, 12];
@@ -38,18 +42,23 @@ fn segment(header: Window<{ at::IPV4 }>, l4: usize) -> Segment<V4> {
 #[inline(always)]
 #[must_use]
 pub fn plain(packet: &Packet) -> Option<Segment<V4>> {
-    let header = packet
-        .window::<{ EthHdr::LEN + at::IPV4 }>()?
-        .rest::<{ EthHdr::LEN }, _>();
-    let fragment = header.load::<u16, { at::ipv4::FRAGMENT }>();
-    let segment = segment(header, EthHdr::LEN + at::IPV4);
-    let is_udp = header.load::<u8, { at::ipv4::PROTOCOL }>() == UDP;
-    let is_simple = header.load::<u8, { at::ipv4::VERSION }>() == SIMPLE
-        && fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET) == 0;
-    if !is_simple || !(segment.is_tcp || is_udp) || EthHdr::LEN + segment.length > packet.length() {
+    let frame = packet.window::<{ EthHdr::LEN + at::IPV4 + at::TCP }>()?;
+    let header = frame.rest::<{ EthHdr::LEN }, { at::IPV4 }>();
+    let is_tcp = match header.load::<u32, { at::ipv4::FRAGMENT }>() & WHOLE {
+        WHOLE_TCP => true,
+        WHOLE_UDP => false,
+        _ => return None,
+    };
+    let segment = Segment {
+        is_tcp,
+        ..segment(header, EthHdr::LEN + at::IPV4)
+    };
+    let is_simple = header.load::<u8, { at::ipv4::VERSION }>() == SIMPLE;
+    if !is_simple || EthHdr::LEN + segment.length > packet.length() {
         return None;
     }
-    with_ports(packet, segment, segment.length.checked_sub(at::IPV4)?)
+    let head = frame.rest::<{ EthHdr::LEN + at::IPV4 }, { at::TCP }>();
+    super::with_plain_ports(head, segment, at::IPV4)
 }
 
 /// Tells what an IPv4 packet, addressed to us, is.

@@ -6,7 +6,6 @@ use network_types::eth::EthHdr;
 use super::{
     Kind, Parsed, Segment, TCP, UDP, at,
     extension::{self, ICMP},
-    with_ports,
 };
 use crate::{
     frame::Frame,
@@ -39,17 +38,23 @@ fn segment(header: Window<{ at::IPV6 }>, l4: usize) -> Segment<V6> {
 #[inline(always)]
 #[must_use]
 pub fn plain(packet: &Packet) -> Option<Segment<V6>> {
-    let header = packet
-        .window::<{ EthHdr::LEN + at::IPV6 }>()?
-        .rest::<{ EthHdr::LEN }, _>();
-    let segment = segment(header, EthHdr::LEN + at::IPV6);
-    let is_udp = header.load::<u8, { at::ipv6::NEXT }>() == UDP;
+    let frame = packet.window::<{ EthHdr::LEN + at::IPV6 + at::TCP }>()?;
+    let header = frame.rest::<{ EthHdr::LEN }, { at::IPV6 }>();
+    let is_tcp = match header.load::<u8, { at::ipv6::NEXT }>() {
+        TCP => true,
+        UDP => false,
+        _ => return None,
+    };
+    let segment = Segment {
+        is_tcp,
+        ..segment(header, EthHdr::LEN + at::IPV6)
+    };
     let is_version = header.load::<u8, { at::ipv6::VERSION }>() >> 4 == 6;
-    if !is_version || !(segment.is_tcp || is_udp) || EthHdr::LEN + segment.length > packet.length()
-    {
+    if !is_version || EthHdr::LEN + segment.length > packet.length() {
         return None;
     }
-    with_ports(packet, segment, segment.length - at::IPV6)
+    let head = frame.rest::<{ EthHdr::LEN + at::IPV6 }, { at::TCP }>();
+    super::with_plain_ports(head, segment, at::IPV6)
 }
 
 /// Tells what an IPv6 packet, addressed to us, is.

@@ -11,7 +11,7 @@ use network_types::ip::IpProto;
 use crate::{
     ip::{Address, Ip},
     node,
-    packet::{MAX_OFFSET, Packet},
+    packet::{MAX_OFFSET, Packet, Window},
 };
 
 /// Offsets into headers, and their lengths.
@@ -298,7 +298,7 @@ impl<I: Ip> Segment<I> {
     #[inline(always)]
     #[must_use]
     pub fn opens(&self) -> bool {
-        self.is_tcp && tcp::opens(self.flags)
+        tcp::opens(self.flags)
     }
 
     /// The flow of a packet that goes to the VIP, of service number `service`.
@@ -314,6 +314,28 @@ impl<I: Ip> Segment<I> {
             service,
         }
     }
+}
+
+/// Reads what TCP and UDP have of a plain segment, from as many bytes as the longer of
+/// both headers has: a datagram that is shorter is not taken for plain. `head` is the
+/// length of its IP header. `None` when it is shorter than its header.
+#[inline(always)]
+fn with_plain_ports<I: Ip>(
+    window: Window<{ at::TCP }>,
+    segment: Segment<I>,
+    head: usize,
+) -> Option<Segment<I>> {
+    let (least, flags) = if segment.is_tcp {
+        (head + at::TCP, window.load::<u8, { at::TCP_FLAGS }>())
+    } else {
+        (head + at::UDP, 0)
+    };
+    (segment.length >= least).then(|| Segment {
+        flags,
+        source_port: window.load::<u16, { at::port::SOURCE }>(),
+        destination_port: window.load::<u16, { at::port::DESTINATION }>(),
+        ..segment
+    })
 }
 
 /// Reads what TCP and UDP have of a segment, of whose packet `payload` bytes are theirs.

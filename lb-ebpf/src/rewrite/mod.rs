@@ -5,7 +5,7 @@ pub mod nat;
 pub mod translate;
 pub mod tunnel;
 
-use lb_common::{abi::Forward, verdict::Verdict};
+use lb_common::{abi::Forward, tags::Tags, verdict::Verdict};
 
 use crate::{
     answer::too_big,
@@ -75,7 +75,7 @@ pub enum Carried {
 
 /// Rewrites a segment or fragment for its backend, in any mode but `full-nat`. `Some` is
 /// what became of one that may not go further, or the step into a tunnel of one whose
-/// verdict's number is to be `verdict`. Of a `PLAIN` packet that step knows where all is.
+/// verdict's number is to be `verdict`; a `PLAIN` packet takes none, unless there are tags.
 #[inline(always)]
 #[must_use]
 pub fn forward<I: Ip, const PLAIN: bool>(
@@ -99,12 +99,10 @@ pub fn forward<I: Ip, const PLAIN: bool>(
         }
         Forward::FullNat => Some(Outcome::here(Verdict::DropInternal)),
         Forward::Ip4 | Forward::Ip6 | Forward::Gue4 | Forward::Gue6 => {
-            let step = if PLAIN {
-                Step::PlainTunnel
-            } else {
-                Step::Tunnel
-            };
-            Some(Outcome::told_way::<I>(step, way, verdict))
+            if PLAIN && way.backend.hop().tags() == Tags::NONE {
+                return tunnel::forward::<I, true>(packet, frame, way).map(Outcome::here);
+            }
+            Some(Outcome::told_way::<I>(Step::Tunnel, way, verdict))
         }
     }
 }
@@ -144,7 +142,7 @@ fn refused<I: Ip>(
     if mode != Forward::Dsr && is_last::<I>(packet, frame) {
         return Some(Outcome::here(Verdict::DropTtl));
     }
-    let most = backend.hop().mtu().wrapping_sub(mode.overhead());
+    let most = backend.mtu().wrapping_sub(mode.overhead());
     (segment.length > usize::from(most)).then(|| too_big::answer(packet, segment, carried, most))
 }
 
@@ -166,7 +164,7 @@ pub fn forward_error<I: Ip>(
         return Some(Outcome::here(Verdict::DropTtl));
     }
     // No error is told about an error (RFC 1122 section 3.2.2).
-    let most = way.backend.hop().mtu().wrapping_sub(mode.overhead());
+    let most = way.backend.mtu().wrapping_sub(mode.overhead());
     if error.length > usize::from(most) {
         return Some(Outcome::here(Verdict::DropTooBig));
     }

@@ -161,7 +161,7 @@ pub fn origin<I: Ip, F: Flows<I>>(sides: &Sides<I>, server: EndpointRef) -> Opti
         if number == 0 {
             return None;
         }
-        let backend = BackendRef::get(number)?;
+        let backend = BackendRef::get(number);
         // The flow as the client began it.
         let flow = Flow {
             client: sides.client,
@@ -178,7 +178,7 @@ pub fn origin<I: Ip, F: Flows<I>>(sides: &Sides<I>, server: EndpointRef) -> Opti
         }
         number = backend.sharing();
         if number != 0 {
-            seed = service::by::<I>(BackendRef::get(number)?, sides.protocol)?.seed();
+            seed = service::by::<I>(BackendRef::get(number), sides.protocol)?.seed();
         }
     }
     None

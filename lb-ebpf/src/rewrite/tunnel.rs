@@ -23,20 +23,22 @@ const DONT_FRAGMENT: u16 = 0x4000u16.to_be();
 const PORTS: u16 = 0xc000;
 const UDP_HEADER: u16 = at::UDP as u16;
 
-/// Puts outer headers before a packet for its backend. `Some` is the verdict on one that
-/// may not go further.
+/// Puts outer headers before a packet for its backend: before a `PLAIN` one if its next
+/// hop has no tags. `Some` is the verdict on one that may not go further.
 #[inline(always)]
 #[must_use]
-pub fn forward<I: Ip>(packet: &Packet, frame: &Frame, way: Way) -> Option<Verdict> {
+pub fn forward<I: Ip, const PLAIN: bool>(
+    packet: &Packet,
+    frame: &Frame,
+    way: Way,
+) -> Option<Verdict> {
     let backend = way.backend;
     let bits = way.spread();
     let spread = bits | bits << SPREAD_BITS;
     let Some(mode) = backend.forward() else {
         return Some(Verdict::DropInternal);
     };
-    let Some(tunnel) = backend.tunnel() else {
-        return Some(Verdict::DropInternal);
-    };
+    let tunnel = backend.tunnel();
     let Some(length) = I::length(packet, frame) else {
         return Some(Verdict::DropInternal);
     };
@@ -58,7 +60,13 @@ pub fn forward<I: Ip>(packet: &Packet, frame: &Frame, way: Way) -> Option<Verdic
     };
     let is_v4 = matches!(mode, Forward::Ip4 | Forward::Gue4);
     let kind = if is_v4 { frame::IPV4 } else { frame::IPV6 };
-    let Some(grown) = frame::part(packet, frame, i32::from(mode.overhead()), kind) else {
+    let overhead = i32::from(mode.overhead());
+    let grown = if PLAIN {
+        packet.with_head(overhead)
+    } else {
+        frame::part(packet, frame, overhead, kind)
+    };
+    let Some(grown) = grown else {
         return Some(Verdict::DropNoHeadroom);
     };
     let (high, low) = tunnel.source(spread);
@@ -69,6 +77,9 @@ pub fn forward<I: Ip>(packet: &Packet, frame: &Frame, way: Way) -> Option<Verdic
     };
     if written.is_none() {
         return Some(Verdict::DropInternal);
+    }
+    if PLAIN {
+        return frame::begin(&grown, backend.hop(), kind);
     }
     frame::send(&grown, frame, backend.hop())
 }

@@ -15,7 +15,7 @@ use lb_common::{
     hash, limits,
 };
 
-use super::memory::Shared;
+use super::{known::Known, memory::Shared};
 
 const GROUP_BITS: u32 = limits::ENDPOINT_GROUPS.ilog2();
 const SLOT_BITS: u32 = limits::ENDPOINT_SLOTS.ilog2();
@@ -33,6 +33,7 @@ pub struct Full;
 pub struct Endpoints {
     slots: Shared<Endpoint>,
     pilots: Shared<u64>,
+    known: Known,
     /// Keys by group.
     groups: HashMap<u32, Vec<Key>>,
     /// Slots that hold something.
@@ -46,10 +47,11 @@ type Key = (Address, u32);
 impl Endpoints {
     /// Takes over a table with whatever it holds.
     #[must_use]
-    pub fn open(slots: Shared<Endpoint>, pilots: Shared<u64>, now: Instant) -> Self {
+    pub fn open(slots: Shared<Endpoint>, pilots: Shared<u64>, known: Known, now: Instant) -> Self {
         let mut table = Endpoints {
             slots,
             pilots,
+            known,
             groups: HashMap::new(),
             taken: HashSet::new(),
             left: VecDeque::new(),
@@ -63,6 +65,7 @@ impl Endpoints {
             table.taken.insert(slot);
             if table.slot_of(key) == slot {
                 table.groups.entry(group(key)).or_default().push(key);
+                table.known.add(key.0);
             } else {
                 table.left.push_back((slot, now));
             }
@@ -99,10 +102,12 @@ impl Endpoints {
             return Ok(());
         }
         self.sweep(now);
+        self.known.add(key.0);
         if self.taken.insert(slot) {
             self.write(slot, endpoint);
-        } else {
-            self.regroup(endpoint, now)?;
+        } else if let Err(full) = self.regroup(endpoint, now) {
+            self.known.remove(key.0);
+            return Err(full);
         }
         self.groups.entry(group(key)).or_default().push(key);
         Ok(())
@@ -117,6 +122,7 @@ impl Endpoints {
         let slot = self.slot_of(key);
         self.erase(slot);
         self.taken.remove(&slot);
+        self.known.remove(address);
         if let Some(keys) = self.groups.get_mut(&group(key)) {
             keys.retain(|&other| other != key);
         }
@@ -248,6 +254,7 @@ mod tests {
         Endpoints::open(
             Shared::zeroed(limits::ENDPOINT_SLOTS),
             Shared::zeroed(limits::ENDPOINT_GROUPS / 4),
+            Known::open(Shared::zeroed(limits::KNOWN_BITS / 64)),
             Instant::now(),
         )
     }
@@ -298,8 +305,15 @@ mod tests {
             let gone = server(n * 4);
             table.remove(gone.address, gone.selector);
         }
-        let Endpoints { slots, pilots, .. } = table;
-        let again = Endpoints::open(slots, pilots, now);
+        let Endpoints {
+            slots,
+            pilots,
+            known,
+            ..
+        } = table;
+        let before = known.bits();
+        let again = Endpoints::open(slots, pilots, Known::open(known.into_memory()), now);
+        assert_eq!(again.known.bits(), before);
         assert_eq!(again.iter().count(), 30_000);
         for n in 0..40_000 {
             let want = server(n);

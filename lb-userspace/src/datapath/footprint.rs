@@ -8,7 +8,7 @@ use std::{
 
 use aya::maps::{MapData, MapType};
 
-use super::{DatapathError, kernel_error, object::SHARED_MAPS};
+use super::{DatapathError, kernel_error, object::SHARED_MAPS, regions};
 
 /// A map and its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,11 @@ pub struct MapSize {
 /// [`DatapathError::NotPermitted`] or [`DatapathError::Kernel`].
 pub fn sizes(directory: &Path) -> Result<Vec<MapSize>, DatapathError> {
     let size = |&name| size(&directory.join(name), name);
-    SHARED_MAPS.iter().map(size).collect()
+    regions::NAMES
+        .iter()
+        .chain(&SHARED_MAPS)
+        .map(size)
+        .collect()
 }
 
 fn size(path: &Path, name: &'static str) -> Result<MapSize, DatapathError> {

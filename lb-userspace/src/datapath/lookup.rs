@@ -122,7 +122,7 @@ impl Flows {
     fn find_entry(&self, hash: u64) -> Option<Found> {
         let shift = 64 - self.buckets.length().ilog2();
         let (bucket, fingerprint) = flow::place(hash, shift);
-        let words = self.buckets.record(bucket);
+        let words = self.buckets.record(bucket as u32);
         let load = |slot: usize| Entry::from_bits(words[slot].load(Ordering::Relaxed));
         let (_, entry) = flow::find(load, fingerprint)?;
         Some(Found {
@@ -227,7 +227,7 @@ mod tests {
         let buckets = Shared::<Bucket>::zeroed(1 << 10);
         let (bucket, fingerprint) = flow::place(there.hash(), 64 - 10);
         let entry = Entry::new(fingerprint, 9, 1, State::Established);
-        buckets.record(bucket)[5].store(entry.bits(), Ordering::Relaxed);
+        buckets.record(bucket as u32)[5].store(entry.bits(), Ordering::Relaxed);
         let flows = flows(buckets, Shared::zeroed(1));
         let source = None;
         assert_eq!(flows.find(&there), Some(Found { entry, source }));

@@ -7,6 +7,7 @@ pub mod counters;
 pub mod endpoints;
 pub mod flows;
 pub mod footprint;
+pub mod known;
 pub mod lookup;
 pub mod memory;
 pub mod object;
@@ -14,6 +15,7 @@ pub mod pins;
 mod recover;
 #[cfg(test)]
 mod recover_tests;
+pub mod regions;
 mod routes;
 pub mod tables;
 

@@ -15,7 +15,9 @@ use lb_common::{
 };
 use rustix::time::ClockId;
 
-use super::{DatapathError, kernel_error, memory::Shared};
+#[cfg(doc)]
+use super::regions;
+use super::{DatapathError, kernel_error, memory::Shared, regions::Regions};
 use crate::config::model::{Clock, Timeouts};
 
 /// The embedded object: programs [`PROGRAM`], [`PROGRAM_FRAGS`] and `tick`.
@@ -33,17 +35,9 @@ pub(super) const DEVICES: &str = "DEVICES";
 /// device map of which one takes frames in several buffers and the other doesn't.
 const DEVICES_FRAGS: &str = "DEVICES_FRAGS";
 
-/// Every map that all interfaces share and that outlives the daemon.
-pub const SHARED_MAPS: [&str; 20] = [
-    "FLOWS",
-    "ENDPOINTS",
-    "PILOTS",
-    "BACKENDS",
-    "TUNNELS",
-    "WHEELS",
-    "LOADS",
-    "ROUTES",
-    "ROUTES6",
+/// Every map that all interfaces share and that outlives the daemon, but for
+/// [`regions::NAMES`].
+pub const SHARED_MAPS: [&str; 9] = [
     "NEIGHBOURS",
     "NEIGHBOURS6",
     DEVICES,
@@ -51,8 +45,6 @@ pub const SHARED_MAPS: [&str; 20] = [
     "BACKEND_COUNTERS",
     "VERDICTS",
     "IDENTITY",
-    "POOL",
-    "PORTS",
     "FRAGMENTS",
     "TOO_BIG",
 ];
@@ -90,6 +82,7 @@ impl Constants {
 pub struct Object {
     /// aya's handle. Dropping it lets go of maps and programs that aren't pinned.
     pub ebpf: Ebpf,
+    regions: Regions,
 }
 
 impl Object {
@@ -136,9 +129,7 @@ impl Object {
             .override_global("SAMPLE", &constants.sample, true)
             .override_global("BUFFERS", &buffers, true)
             .override_global("POOL_SHAPE", &pool, true)
-            .override_global("FOLD", &fold, true)
-            .map_max_entries("FLOWS", buckets(identity))
-            .map_max_entries("PORTS", identity.pool.size().max(1));
+            .override_global("FOLD", &fold, true);
         if let Some(pins) = pins {
             for name in SHARED_MAPS {
                 loader.map_pin_path(name, pins.join(name));
@@ -147,10 +138,11 @@ impl Object {
                 loader.map_pin_path(DEVICES, pins.join(DEVICES_FRAGS));
             }
         }
-        let ebpf = loader
-            .load(bytes)
-            .map_err(|e| kernel_error("creating the maps", &e))?;
-        Ok(Object { ebpf })
+        let failed = |e: &(dyn std::error::Error + 'static)| kernel_error("creating the maps", e);
+        let regions = Regions::open(identity, pins)?;
+        let bytes = regions.placed_in(bytes).map_err(|e| failed(&e))?;
+        let ebpf = loader.load(&bytes).map_err(|e| failed(&e))?;
+        Ok(Object { ebpf, regions })
     }
 
     /// A program of the object, loaded into the kernel.
@@ -186,11 +178,23 @@ impl Object {
     ///
     /// When the object has no array of that name.
     pub fn shared<T: Record>(&self, name: &str) -> Result<Shared<T>, DatapathError> {
-        let map = self.ebpf.map(name).expect("the object has this map");
-        let aya::maps::Map::Array(data) = map else {
-            panic!("{name} is an array")
-        };
-        map_memory(data, name)
+        map_memory(self.array(name), name)
+    }
+
+    /// One of the object's arrays.
+    ///
+    /// # Panics
+    ///
+    /// When the object has no array of that name.
+    #[must_use]
+    pub fn array(&self, name: &str) -> &MapData {
+        self.regions.get(name).unwrap_or_else(|| {
+            let map = self.ebpf.map(name).expect("the object has this map");
+            let aya::maps::Map::Array(data) = map else {
+                panic!("{name} is an array")
+            };
+            data
+        })
     }
 
     /// The coarse clock that ages flows, modulo 2³².

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
 use aya::maps::{
-    Array, HashMap, MapData, PerCpuArray, PerCpuValues,
+    HashMap, MapData, PerCpuArray, PerCpuValues,
     xdp::{DevMap, XdpMapError},
 };
 use lb_common::{
@@ -19,6 +19,7 @@ use super::{
     Counters, DatapathError, Object,
     endpoints::{Endpoints, Full, GRACE},
     kernel_error,
+    known::Known,
     memory::Shared,
     object::DEVICES,
     routes,
@@ -42,7 +43,7 @@ pub struct Tables {
     routes6: Shared<Route6>,
     neighbours: HashMap<MapData, u32, Plain<Hop>>,
     neighbours6: HashMap<MapData, Address, Plain<Hop>>,
-    pool: Array<MapData, Address>,
+    pool: Shared<Address>,
     cursors: PerCpuArray<MapData, Plain<Cursor>>,
     devices: DevMap<MapData>,
     /// Those of the program for several buffers.
@@ -81,15 +82,15 @@ impl Tables {
     pub fn open(object: &mut Object) -> Result<Self, DatapathError> {
         let slots = object.shared("ENDPOINTS")?;
         let pilots = object.shared("PILOTS")?;
+        let known = Known::open(object.shared("KNOWN")?);
         let mut take = |name| object.ebpf.take_map(name).expect("the object has this map");
         let kind = "the map has its kind by its declaration";
         let neighbours = HashMap::try_from(take("NEIGHBOURS")).expect(kind);
         let neighbours6 = HashMap::try_from(take("NEIGHBOURS6")).expect(kind);
-        let pool = Array::try_from(take("POOL")).expect(kind);
         let cursors = PerCpuArray::try_from(take("CURSORS")).expect(kind);
         let devices = DevMap::try_from(take(DEVICES)).expect(kind);
         Ok(Tables {
-            endpoints: Endpoints::open(slots, pilots, Instant::now()),
+            endpoints: Endpoints::open(slots, pilots, known, Instant::now()),
             backends: object.shared("BACKENDS")?,
             tunnels: object.shared("TUNNELS")?,
             identity: object.shared("IDENTITY")?,
@@ -99,7 +100,7 @@ impl Tables {
             routes6: object.shared("ROUTES6")?,
             neighbours,
             neighbours6,
-            pool,
+            pool: object.shared("POOL")?,
             cursors,
             devices,
             devices_frags: None,
@@ -289,27 +290,20 @@ impl Tables {
 
     /// Sets the addresses of the `full-nat` pool, those of IPv4 first. They don't change
     /// while flows have their ports.
-    ///
-    /// # Errors
-    ///
-    /// [`DatapathError::Kernel`].
-    pub fn put_pool(&mut self, addresses: &[IpAddr]) -> Result<(), DatapathError> {
+    pub fn put_pool(&mut self, addresses: &[IpAddr]) {
         for (place, &address) in addresses.iter().enumerate() {
             let (_, words) = plan::words(address);
-            self.pool
-                .set(place as u32, words, 0)
-                .map_err(|e| kernel_error("setting an address of the pool", &e))?;
+            self.pool.store(place as u32, &words);
         }
-        Ok(())
     }
 
     /// Checks that the pool has these addresses, each at its place.
     ///
     /// # Errors
     ///
-    /// [`DatapathError::OtherPool`] or [`DatapathError::Kernel`].
+    /// [`DatapathError::OtherPool`].
     pub fn check_pool(&self, addresses: &[IpAddr]) -> Result<(), DatapathError> {
-        let found = self.pool()?;
+        let found = self.pool();
         if found == addresses {
             return Ok(());
         }
@@ -320,21 +314,17 @@ impl Tables {
     }
 
     /// The addresses of the `full-nat` pool.
-    ///
-    /// # Errors
-    ///
-    /// [`DatapathError::Kernel`].
-    pub fn pool(&self) -> Result<Vec<IpAddr>, DatapathError> {
+    #[must_use]
+    pub fn pool(&self) -> Vec<IpAddr> {
         let shape = self.identity.load(0).pool;
         let places = 0..u32::from(shape.v4) + u32::from(shape.v6);
         let address = |place: u32| {
-            let words = self.pool.get(&place, 0);
-            let words = words.map_err(|e| kernel_error("reading the pool", &e))?;
+            let words = self.pool.load(place);
             let family = match place < u32::from(shape.v4) {
                 true => Family::V4,
                 false => Family::V6,
             };
-            Ok(plan::ip(family, words))
+            plan::ip(family, words)
         };
         places.map(address).collect()
     }

@@ -52,7 +52,7 @@ impl Rig {
     /// The flow's entry, if the table has one. `port` is the VIP's.
     pub fn entry(&self, client: Socket, port: u16, protocol: u8) -> Option<Entry> {
         let (bucket, fingerprint) = self.place(client, port, protocol);
-        let words = self.flows.record(bucket);
+        let words = self.flows.record(bucket as u32);
         let load = |slot: usize| Entry::from_bits(words[slot].load(Ordering::Relaxed));
         flow::find(load, fingerprint).map(|(_, entry)| entry)
     }
@@ -64,7 +64,7 @@ impl Rig {
     }
 
     /// Where a flow of a service of the VIP lies: bucket and fingerprint.
-    pub fn place(&self, client: Socket, port: u16, protocol: u8) -> (u32, u64) {
+    pub fn place(&self, client: Socket, port: u16, protocol: u8) -> (u64, u64) {
         let seed = self.seed((VIP.into(), port, protocol));
         let ports = u32::from(client.1.to_be()) | u32::from(port.to_be()) << 16;
         let hash = seed.hash(u64::from(u32::from_ne_bytes(client.0)), ports);

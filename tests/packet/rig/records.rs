@@ -96,11 +96,6 @@ impl Rig {
         self.endpoint(&service.with_wheel(at));
     }
 
-    /// The record of a service of the VIP.
-    pub fn record(&self, port: u16, protocol: u8) -> Endpoint {
-        self.endpoints[&(VIP.into(), port, protocol)]
-    }
-
     /// The routes to clients, and the neighbours among them.
     pub fn routes(&mut self, four: &[Route], six: &[Route6], neighbours: &[(IpAddr, Hop)]) {
         self.tables.put_routes(four);

@@ -2,10 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use lb_common::{
-    abi::Keeping,
-    flow::{BUCKET_SLOTS, State},
-};
+use lb_common::{abi::Keeping, flow::State};
 
 use super::{Manager, aims, failed};
 use crate::{
@@ -149,7 +146,7 @@ impl Manager {
         let Some((place, port)) = found.source else {
             return Ok(None);
         };
-        let pool = self.tables.pool().map_err(failed)?;
+        let pool = self.tables.pool();
         let address = pool.get(place as usize).copied();
         Ok(address.map(|address| (address, port).into()))
     }
@@ -259,7 +256,7 @@ const TABLES: [(&str, &[&str]); 8] = [
     ("flow table", &["FLOWS"]),
     ("full-nat ports", &["PORTS"]),
     ("wheels", &["WHEELS"]),
-    ("endpoints", &["ENDPOINTS", "PILOTS"]),
+    ("endpoints", &["ENDPOINTS", "PILOTS", "KNOWN"]),
     ("backends", &["BACKENDS", "TUNNELS", "LOADS"]),
     ("counters", &["BACKEND_COUNTERS", "VERDICTS", "TOO_BIG"]),
     ("fragments", &["FRAGMENTS"]),
@@ -293,10 +290,7 @@ fn why(table: &str, map: &MapSize) -> String {
             "{} slots of 8 bytes: at least two for each of max_flows",
             values / 8
         ),
-        "full-nat ports" => format!(
-            "{} ports: those of each address of [full_nat]",
-            u64::from(elements) * BUCKET_SLOTS as u64
-        ),
+        "full-nat ports" => format!("{} ports: those of each address of [full_nat]", values / 32),
         "wheels" => format!("{} places of 4 bytes, for all services", values / 4),
         "endpoints" => format!(
             "{} slots of 64 bytes, for services, VIPs and nat servers",

@@ -60,7 +60,7 @@ impl Maps {
         let mut tables = Tables::open(&mut clock)?;
         match found {
             Some(_) => tables.check_pool(&addresses)?,
-            None => tables.put_pool(&addresses)?,
+            None => tables.put_pool(&addresses),
         }
         tables.identity.store(0, &identity);
         let has_buffers = Constants {

@@ -99,7 +99,7 @@ impl Rig {
         let mut tables = Tables::open(&mut object)?;
         tables.identity.store(0, &identity);
         tables.put_device(OTHER_SLOT, OTHER_IFINDEX)?;
-        tables.put_pool(&site.pool.addresses)?;
+        tables.put_pool(&site.pool.addresses);
         let mut rig = Rig {
             object,
             tables,

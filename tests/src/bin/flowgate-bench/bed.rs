@@ -10,7 +10,10 @@ use aya::{
 use flowgate::{
     config::model::Timeouts,
     datapath::{
-        Constants, Object, Tables, counters::Counters, memory::Shared, object::new_identity,
+        Constants, Object, Tables,
+        counters::Counters,
+        memory::Shared,
+        object::{buckets, new_identity},
     },
 };
 use lb_common::{
@@ -224,12 +227,9 @@ impl Bed {
 
     /// Bytes that the flow table takes for each of its slots.
     pub fn bytes_per_slot(&self) -> Result<f64> {
-        let Some(Map::Array(data)) = self.object.ebpf.map("FLOWS") else {
-            bail!("FLOWS is not an array");
-        };
-        let info = data.info()?;
+        let info = self.object.array("FLOWS").info()?;
         let bytes = f64::from(info.value_size()) * f64::from(info.max_entries());
-        Ok(bytes / (f64::from(info.max_entries()) * BUCKET_SLOTS as f64))
+        Ok(bytes / (f64::from(buckets(&self.identity)) * BUCKET_SLOTS as f64))
     }
 
     /// Bytes that the kernel says the reference takes for each of its entries.

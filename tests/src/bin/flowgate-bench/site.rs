@@ -227,7 +227,7 @@ fn put_pool(tables: &mut Tables, pool: Pool) -> Result<()> {
     let four = (1..=pool.v4).map(|place| IpAddr::from([192, 0, 2, place as u8]));
     let six = (1..=pool.v6).map(|place| Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, place).into());
     let addresses: Vec<IpAddr> = four.chain(six).collect();
-    tables.put_pool(&addresses)?;
+    tables.put_pool(&addresses);
     for (place, address) in addresses.into_iter().enumerate() {
         let (family, address) = words(address);
         let place = Some(place as u8);

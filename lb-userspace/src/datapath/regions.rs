@@ -1,0 +1,186 @@
+//! Maps whose memory the program addresses without looking it up: arrays of one element
+//! that holds all records.
+//!
+//! The program names each like a variable that is nowhere defined. We make the maps, or
+//! take the pinned ones, and write their file descriptors into the instructions that load
+//! such a variable's address (`BPF_PSEUDO_MAP_VALUE`), before aya reads the object; aya
+//! leaves instructions alone that refer to nothing in the object itself.
+
+use std::{
+    mem::size_of,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+};
+
+use aya::maps::MapData;
+use aya_obj::{
+    EbpfSectionKind,
+    generated::{BPF_F_MMAPABLE, BPF_PSEUDO_MAP_VALUE, bpf_map_type::BPF_MAP_TYPE_ARRAY},
+    maps::{LegacyMap, PinningType, bpf_map_def},
+};
+use lb_common::{
+    abi::{
+        Address, Backend, Bucket, Endpoint, Identity, Load, PortBucket, Route, Route6, Tunnel,
+        WHEEL_CHUNK, WheelChunk,
+    },
+    limits,
+};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget};
+
+use super::{DatapathError, kernel_error, object::buckets};
+
+/// The flow table.
+pub const FLOWS: &str = "FLOWS";
+
+/// Their names, which are also those of the program's variables.
+pub const NAMES: [&str; 12] = [
+    FLOWS,
+    "ENDPOINTS",
+    "PILOTS",
+    "KNOWN",
+    "BACKENDS",
+    "TUNNELS",
+    "LOADS",
+    "WHEELS",
+    "POOL",
+    "PORTS",
+    "ROUTES",
+    "ROUTES6",
+];
+
+/// Bytes of one of them.
+fn size(name: &str, identity: &Identity) -> usize {
+    let backends = limits::MAX_BACKENDS as usize + 1;
+    let routes = limits::MAX_ROUTES as usize;
+    match name {
+        FLOWS => buckets(identity) as usize * size_of::<Bucket>(),
+        "ENDPOINTS" => limits::ENDPOINT_SLOTS as usize * size_of::<Endpoint>(),
+        "PILOTS" => limits::ENDPOINT_GROUPS as usize * size_of::<u16>(),
+        "KNOWN" => limits::KNOWN_BITS as usize / 8,
+        "BACKENDS" => backends * size_of::<Backend>(),
+        "TUNNELS" => backends * size_of::<Tunnel>(),
+        "LOADS" => backends * size_of::<Load>(),
+        "WHEELS" => (limits::WHEEL_ENTRIES / WHEEL_CHUNK) as usize * size_of::<WheelChunk>(),
+        "POOL" => limits::MAX_POOL as usize * size_of::<Address>(),
+        "PORTS" => identity.pool.size().max(1) as usize * size_of::<PortBucket>(),
+        "ROUTES" => routes * size_of::<Route>(),
+        "ROUTES6" => routes * size_of::<Route6>(),
+        _ => unreachable!("{name} is one of NAMES"),
+    }
+}
+
+/// All of them.
+pub struct Regions(Vec<(&'static str, MapData)>);
+
+impl Regions {
+    /// Makes them, or takes those that are pinned below `pins`.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::NotPermitted`] or [`DatapathError::Kernel`].
+    pub fn open(identity: &Identity, pins: Option<&Path>) -> Result<Self, DatapathError> {
+        let open = |&name| Ok((name, open(name, size(name, identity), pins)?));
+        let maps: Result<_, DatapathError> = NAMES.iter().map(open).collect();
+        Ok(Regions(maps?))
+    }
+
+    /// The map of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&MapData> {
+        let map = self.0.iter().find(|(other, _)| *other == name);
+        map.map(|(_, map)| map)
+    }
+
+    /// `object` with the places of these maps in its instructions.
+    ///
+    /// # Errors
+    ///
+    /// When `object` isn't an ELF object of eBPF instructions.
+    pub fn placed_in(&self, object: &[u8]) -> Result<Vec<u8>, object::Error> {
+        let mut placed = object.to_vec();
+        let file = object::File::parse(object)?;
+        for section in file.sections() {
+            let Some((begin, _)) = section.file_range() else {
+                continue;
+            };
+            for (offset, relocation) in section.relocations() {
+                let RelocationTarget::Symbol(symbol) = relocation.target() else {
+                    continue;
+                };
+                let symbol = file.symbol_by_index(symbol)?;
+                if !symbol.is_undefined() {
+                    continue;
+                }
+                if let Some(map) = self.get(symbol.name()?) {
+                    let at = (begin + offset) as usize;
+                    place(&mut placed[at..][..WIDE], map.fd().as_fd().as_raw_fd());
+                }
+            }
+        }
+        Ok(placed)
+    }
+}
+
+/// Bytes of an instruction that loads 64 bits: two ordinary ones.
+const WIDE: usize = 16;
+
+/// Makes a load of an address of one of the map's bytes: which of them, the instruction
+/// says where the file descriptor goes.
+fn place(instruction: &mut [u8], fd: i32) {
+    let registers = instruction[1] & 0x0f;
+    instruction[1] = registers | (BPF_PSEUDO_MAP_VALUE as u8) << 4;
+    let (first, second) = instruction.split_at_mut(8);
+    second[4..].copy_from_slice(&first[4..]);
+    first[4..].copy_from_slice(&fd.to_le_bytes());
+}
+
+fn open(name: &str, size: usize, pins: Option<&Path>) -> Result<MapData, DatapathError> {
+    let failed = |what: &str, e: &(dyn std::error::Error + 'static)| {
+        kernel_error(format!("{what} the map {name}"), e)
+    };
+    let pin = pins.map(|pins| pins.join(name));
+    if let Some(pin) = pin.as_ref().filter(|pin| pin.exists()) {
+        return MapData::from_pin(pin).map_err(|e| failed("opening", &e));
+    }
+    let map = aya_obj::Map::Legacy(LegacyMap {
+        def: bpf_map_def {
+            map_type: BPF_MAP_TYPE_ARRAY as u32,
+            key_size: size_of::<u32>() as u32,
+            value_size: size as u32,
+            max_entries: 1,
+            map_flags: BPF_F_MMAPABLE,
+            id: 0,
+            pinning: PinningType::None,
+        },
+        inner_def: None,
+        section_index: 0,
+        section_kind: EbpfSectionKind::Maps,
+        symbol_index: None,
+        data: Vec::new(),
+    });
+    let map = MapData::create(map, name, None).map_err(|e| failed("creating", &e))?;
+    if let Some(pin) = pin {
+        map.pin(pin).map_err(|e| failed("pinning", &e))?;
+    }
+    Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_of_an_address_keeps_its_register_and_offset() {
+        // r3 = variable + 16, as the compiler leaves it.
+        let mut load = [0x18, 3, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        place(&mut load, 0x0102);
+        let placed = [0x18, 0x23, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0];
+        assert_eq!(load, placed);
+    }
+
+    #[test]
+    fn a_map_is_below_what_the_verifier_lets_a_program_address() {
+        let largest = limits::flow_buckets(*limits::FLOWS.end()) as usize;
+        assert!(largest * size_of::<Bucket>() <= 1 << 29);
+    }
+}
