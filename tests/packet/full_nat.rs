@@ -1,20 +1,12 @@
 //! `full-nat`: both ends are rewritten, and a port of the pool stands for the flow.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
-use lb_common::{
-    abi::{BackendState, Identity, Pool},
-    flow::BUCKET_SLOTS,
-    verdict::Verdict,
-};
+use lb_common::{abi::BackendState, verdict::Verdict};
 
 use crate::{
     modes::{NARROW, VERSIONS, backend, client, far_client, pool, server, stranger, unrouted, vip},
     packet::{Packet, arriving, echo_reply, ends, framed, too_big},
-    random::Random,
     rig::{self, POOL_BUCKETS, POOL_FIRST, Rig, XDP_PASS, XDP_TX},
     row::{Row, check, check_on, row},
     site::{self, CLIENT_MAC, OWN, ROUTER_MAC, TCP, UDP, mac_of},

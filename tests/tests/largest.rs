@@ -68,6 +68,7 @@ fn measure(scheduler: &str) -> Result<()> {
     if scheduler == "round-robin" {
         let status = flowgate.said(&["status"])?;
         let memory = status.lines().skip_while(|line| !line.contains("MEMORY"));
+        let memory = memory.take_while(|line| !line.is_empty());
         println!("{}", memory.collect::<Vec<_>>().join("\n"));
     }
     daemon.stop()?;
