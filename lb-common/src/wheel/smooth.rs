@@ -101,7 +101,7 @@ pub fn apportion(weights: &[u16], length: u32, counts: &mut [u16]) {
 /// Takes time in proportion to the product of the wheel's length and the number of different
 /// weights.
 pub fn fill_smooth(weights: &[u16], classes: &mut [Class], wheel: &mut [u16]) {
-    let sum = total(weights) as i64;
+    let sum = total(weights).cast_signed();
     let different = classify(weights, classes);
     for place in wheel {
         let mut best = 0;
