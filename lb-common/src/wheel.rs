@@ -5,7 +5,7 @@ mod smooth;
 
 pub use self::{
     maglev::{Turns, fill_maglev, maglev_length},
-    smooth::{fill_smooth, smooth_length},
+    smooth::{Class, apportion, fill_smooth, smooth_length},
 };
 
 /// Which index of a service's wheel a new flow takes. The data plane knows no

@@ -2,9 +2,9 @@
 //! port's place is, so that either direction finds it by arithmetic.
 
 use lb_common::{
-    abi::{self, Family, Owner, Pool},
+    abi::{self, Owner, Pool},
     flow::{self, BUCKET_SLOTS, Entry, FINGERPRINT_BITS, State, Tick},
-    hash::{self, Seed},
+    hash::Seed,
 };
 
 use crate::{
@@ -33,23 +33,6 @@ impl Key {
     }
 }
 
-/// The two buckets of a flow with this hash; none when the pool has no address of the
-/// family.
-#[inline(always)]
-fn buckets(hash: u64, family: Family) -> [u32; 2] {
-    let pool = node::pool();
-    let each = u32::from(pool.buckets);
-    let (first, length) = match family {
-        Family::V4 => (0, u32::from(pool.v4) * each),
-        Family::V6 => (u32::from(pool.v4) * each, u32::from(pool.v6) * each),
-    };
-    if length == 0 {
-        return [u32::MAX; 2];
-    }
-    let place = |hash| first + hash::reduce(hash, length);
-    [place(hash), place(hash.rotate_left(32))]
-}
-
 impl<I: Ip> Flows<I> for Ports {
     type Key = Key;
     const NEEDED: bool = true;
@@ -65,7 +48,7 @@ impl<I: Ip> Flows<I> for Ports {
                 vip_port: flow.vip_port,
                 service: flow.service,
             },
-            buckets: buckets(hash, I::FAMILY),
+            buckets: node::pool().choice(hash, I::FAMILY),
         }
     }
 

@@ -2,7 +2,7 @@
 
 mod change;
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 pub use self::change::{Applied, Change, ChangeError, RuntimeChanges};
 use crate::config::{
@@ -16,18 +16,20 @@ use crate::config::{
 /// a configuration file must keep.
 #[derive(Debug, Clone)]
 pub struct Desired {
-    base: Config,
-    current: Config,
-    roster: Roster,
+    base: Arc<Config>,
+    current: Arc<Config>,
+    /// What `current` has taken; `None` until a change needs to know.
+    roster: Option<Roster>,
 }
 
 impl Desired {
     /// What a configuration alone asks for.
     pub fn new(config: Config) -> Self {
+        let base = Arc::new(config);
         Self {
-            current: config.clone(),
-            roster: Roster::of(&config),
-            base: config,
+            current: Arc::clone(&base),
+            roster: None,
+            base,
         }
     }
 
@@ -156,24 +158,28 @@ impl Desired {
             return Ok(unchanged(service, &backend.name, told));
         }
         let endpoint = (backend.address, backend.port);
-        self.roster.backend_room()?;
-        self.roster.backend_name(index, &backend.name)?;
-        self.roster.backend_address(backend.address)?;
-        self.roster.backend_endpoint(facts, endpoint)?;
+        let roster = self.roster.get_or_insert_with(|| Roster::of(&self.current));
+        roster.backend_room()?;
+        roster.backend_name(index, &backend.name)?;
+        roster.backend_address(backend.address)?;
+        roster.backend_endpoint(facts, endpoint)?;
 
-        self.roster
-            .record_backend(facts, Some(&backend.name), Some(endpoint), None);
+        roster.record_backend(facts, Some(&backend.name), Some(endpoint), None);
         let applied = changed(service, &backend.name, "was added");
-        self.current.services[index].backends.push(backend);
+        let current = Arc::make_mut(&mut self.current);
+        current.services[index].backends.push(backend);
         Ok(applied)
     }
 
     fn remove(&mut self, index: usize, at: usize) -> Applied {
-        let backend = self.current.services[index].backends.remove(at);
-        let service = &self.current.services[index];
+        let current = Arc::make_mut(&mut self.current);
+        let backend = current.services[index].backends.remove(at);
+        let service = &current.services[index];
         let endpoint = (backend.address, backend.port);
         let facts = ServiceFacts::of(index, service);
-        self.roster.release_backend(facts, &backend.name, endpoint);
+        if let Some(roster) = &mut self.roster {
+            roster.release_backend(facts, &backend.name, endpoint);
+        }
         changed(service, &backend.name, "was removed")
     }
 
@@ -184,7 +190,7 @@ impl Desired {
         admin: AdminState,
     ) -> Result<Applied, ChangeError> {
         let at = self.backend(index, name)?;
-        let service = &mut self.current.services[index];
+        let service = &mut Arc::make_mut(&mut self.current).services[index];
         let before = std::mem::replace(&mut service.backends[at].admin, admin);
         let (now, already) = match admin {
             AdminState::Enabled => ("takes new connections", "takes new connections already"),
@@ -207,7 +213,7 @@ impl Desired {
     ) -> Result<Applied, ChangeError> {
         let at = self.backend(index, name)?;
         let weight = rules::weight(weight.into())?;
-        let service = &mut self.current.services[index];
+        let service = &mut Arc::make_mut(&mut self.current).services[index];
         rules::weight_fits(service.scheduler, weight)?;
         let before = std::mem::replace(&mut service.backends[at].weight, weight);
         Ok(match before == weight {

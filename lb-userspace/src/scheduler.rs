@@ -6,7 +6,7 @@ use std::fmt;
 use lb_common::{
     abi::Keeping,
     limits::MAX_WHEEL,
-    wheel::{self, Index, Turns},
+    wheel::{self, Class, Index, Turns},
 };
 use serde::{Deserialize, Serialize};
 
@@ -126,12 +126,14 @@ impl Fill {
         }
     }
 
-    /// The length of the wheel over backends with these weights; 0 without any.
+    /// The length of the wheel over backends with these weights; 0 without any. It is that
+    /// with which shares are as they should be, halved `halvings` times, as far as each
+    /// backend still has a place.
     #[must_use]
-    pub fn length(self, weights: &[u16]) -> u32 {
+    pub fn length(self, weights: &[u16], halvings: u8) -> u32 {
         match self {
-            Self::Smooth => wheel::smooth_length(weights),
-            Self::Maglev => wheel::maglev_length(weights),
+            Self::Smooth => wheel::smooth_length(weights, halvings),
+            Self::Maglev => wheel::maglev_length(weights, halvings),
             Self::Once => (weights.len() as u32).min(MAX_WHEEL),
         }
     }
@@ -146,7 +148,13 @@ impl Fill {
         let mut wheel = vec![0; length as usize];
         match self {
             Self::Smooth => {
-                wheel::fill_smooth(&weights, &mut vec![0; weights.len()], &mut wheel);
+                let mut counts = vec![0; weights.len()];
+                wheel::apportion(&weights, length, &mut counts);
+                wheel::fill_smooth(
+                    &counts,
+                    &mut vec![Class::default(); shares.len()],
+                    &mut wheel,
+                );
             }
             Self::Maglev => {
                 let identities: Vec<u64> = shares.iter().map(|share| share.identity).collect();
@@ -207,15 +215,15 @@ mod tests {
         let shares = [share(7, 1), share(9, 2)];
         assert_eq!(Fill::Smooth.owners(&shares, 3), [9, 7, 9]);
         assert_eq!(
-            Fill::Once.owners(&shares, Fill::Once.length(&[1, 2])),
+            Fill::Once.owners(&shares, Fill::Once.length(&[1, 2], 0)),
             [7, 9]
         );
-        let maglev = Fill::Maglev.owners(&shares, Fill::Maglev.length(&[1, 2]));
+        let maglev = Fill::Maglev.owners(&shares, Fill::Maglev.length(&[1, 2], 0));
         assert_eq!(maglev.iter().filter(|&&number| number == 7).count(), 340);
         assert_eq!(maglev.iter().filter(|&&number| number == 9).count(), 681);
         for fill in [Fill::Smooth, Fill::Maglev, Fill::Once] {
             assert!(fill.owners(&[], 0).is_empty());
-            assert_eq!(fill.length(&[]), 0);
+            assert_eq!(fill.length(&[], 0), 0);
         }
     }
 }

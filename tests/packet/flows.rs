@@ -9,7 +9,7 @@ use lb_common::{
         self, DropNoBackend, ForwardAdopted, ForwardKnown, ForwardMoved, ForwardNew,
         ForwardUntracked, ReturnKernel,
     },
-    wheel::{Index, fill_smooth, smooth_length},
+    wheel::{Class, Index, fill_smooth, smooth_length},
 };
 use rustix::thread::sched_getaffinity;
 
@@ -67,8 +67,8 @@ fn round_robin_goes_on_in_a_new_wheel() {
 #[test]
 fn weights_are_exact_over_a_turn() {
     let weights = [5, 1, 3];
-    let mut wheel = vec![0; smooth_length(&weights) as usize];
-    fill_smooth(&weights, &mut [0; 3], &mut wheel);
+    let mut wheel = vec![0; smooth_length(&weights, 0) as usize];
+    fill_smooth(&weights, &mut [Class::default(); 3], &mut wheel);
     let wheel: Vec<u16> = wheel.into_iter().map(|place| place + 1).collect();
     let mut rig = pool(&wheel);
     let expected = BTreeMap::from([(1, 250), (2, 50), (3, 150)]);

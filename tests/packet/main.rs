@@ -31,6 +31,7 @@ mod jumbo;
 mod nat_forward;
 mod nat_return;
 mod pass;
+mod pool_fill;
 mod ranges;
 mod solicitation;
 mod tags;

@@ -1,29 +1,13 @@
-//! What `flowgate flows` says of real connections, and how long the largest configuration
-//! takes.
+//! What `flowgate flows` says of real connections.
 
-use std::{
-    fmt::{self, Write as _},
-    fs,
-    net::SocketAddr,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use flowgate_tests::{
-    bpffs::PinDir,
     dns,
-    flowgate::{self, Flowgate},
     http::{After, Connection},
-    interrupt,
-    link::{End, cable},
-    marks,
-    netns::Namespace,
-    process::Process,
     site::{Description, Family, Site, Way, Wiring},
-    wait::eventually,
 };
-use rustix::process::Signal;
 use serde_json::Value;
 
 /// Connections that are held open, and how long each may take for anything.
@@ -139,118 +123,4 @@ fn in_service<'a>(census: &'a Value, service: &str, backend: &str) -> Result<&'a
 fn sum(list: &Value) -> u64 {
     let list = list.as_array().into_iter().flatten();
     list.filter_map(Value::as_u64).sum()
-}
-
-const SERVICES: u32 = 4_096;
-const BACKENDS: u32 = 65_000;
-
-/// How long the largest configuration takes from the daemon's start until it is ready. What
-/// it costs is printed too. Time on a CPU is what it is judged by: others may use the machine.
-#[test]
-#[ignore = "prints times, which mean something with a release build on a quiet machine"]
-fn the_largest_configuration() -> Result<()> {
-    interrupt::install();
-    marks::remove_of_the_dead();
-    let scratch = tempfile::tempdir()?;
-    let pins = PinDir::new()?;
-    let (lb, far) = (Namespace::new("lb")?, Namespace::new("far")?);
-    cable(End::new(&lb, "front"), End::new(&far, "front"))?;
-    // All backends behind one router, for the kernel has no room for so many neighbours.
-    far.ip("addr add 192.168.0.2/24 dev front")?;
-    lb.ip("addr add 192.168.0.1/24 dev front\nroute add 10.0.0.0/8 via 192.168.0.2")?;
-    let text = largest();
-    let flowgate = Flowgate::installed(&flowgate::binary()?, scratch.path(), pins.path(), &text)?;
-    let first = started(&flowgate, &lb, scratch.path(), &pins)?;
-    println!("{SERVICES} services, {BACKENDS} backends: {first}");
-    let again = started(&flowgate, &lb, scratch.path(), &pins)?;
-    println!("the same, taking over what is loaded: {again}");
-    let limit = Duration::from_secs(2);
-    let slowest = first.busy.max(again.busy);
-    ensure!(slowest < limit, "{slowest:?} on a CPU, more than {limit:?}");
-    Ok(())
-}
-
-/// What a start took, and how much of it on a CPU.
-struct Start {
-    took: Duration,
-    busy: Duration,
-}
-
-impl fmt::Display for Start {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ready after {:?}, {:?} on a CPU", self.took, self.busy)
-    }
-}
-
-/// The time on a CPU that a process has had (proc_pid_stat(5)).
-fn busy(process: &Process) -> Result<Duration> {
-    let path = format!("/proc/{}/stat", process.pid().as_raw_nonzero());
-    let text = fs::read_to_string(path)?;
-    // The name before may contain anything but this.
-    let (_, rest) = text.rsplit_once(") ").context("no name in stat")?;
-    let times = rest.split(' ').skip(11).take(2).map(str::parse::<u64>);
-    let ticks: u64 = times.sum::<Result<u64, _>>()?;
-    // USER_HZ is 100 wherever we run.
-    Ok(Duration::from_millis(ticks * 10))
-}
-
-/// Starts the daemon, times it until it says that it is ready, asks it, and stops it.
-fn started(flowgate: &Flowgate, lb: &Namespace, files: &Path, pins: &PinDir) -> Result<Start> {
-    let (run_dir, log) = (files.join("run"), files.join("log"));
-    let mut command = flowgate.run_command(lb, &run_dir, pins.path())?;
-    command.env("RUST_LOG", "info");
-    let _ = fs::remove_file(&log);
-    let begun = Instant::now();
-    let mut daemon = Process::start("flowgate run", command, &log, Signal::TERM)?;
-    let ready = eventually(Duration::from_secs(120), "flowgate is ready", || {
-        ensure!(
-            daemon.ended()?.is_none(),
-            "it ended: {}",
-            fs::read_to_string(&log)?
-        );
-        let is_ready = fs::read_to_string(&log)?.contains("ready");
-        if !is_ready {
-            return Ok(None);
-        }
-        Ok(Some(Start {
-            took: begun.elapsed(),
-            busy: busy(&daemon)?,
-        }))
-    })?;
-    for verb in ["status", "flows"] {
-        let asked = Instant::now();
-        let said = flowgate.said(&[verb])?;
-        println!(
-            "flowgate {verb}: {} bytes in {:?}",
-            said.len(),
-            asked.elapsed()
-        );
-        let head: Vec<&str> = said.lines().take(16).collect();
-        println!("{}", head.join("\n"));
-    }
-    daemon.signal(Signal::TERM)?;
-    daemon.wait(Duration::from_secs(30))?;
-    Ok(ready)
-}
-
-/// Services with a VIP each, and 15 or 16 backends each.
-fn largest() -> String {
-    let mut text = String::from("[node]\ninterfaces = [\"front\"]\n");
-    for service in 0..SERVICES {
-        let (high, low) = (service >> 8, service & 255);
-        let _ = write!(
-            text,
-            "\n[[service]]\nname = \"s{service}\"\nvip = \"203.0.{high}.{low}\"\nport = 80\n\
-             protocol = \"tcp\"\nscheduler = \"round-robin\"\n\
-             forward = \"tunnel\"\nencapsulation = \"gue\"\ngue_port = 6080\n"
-        );
-        for backend in (service..BACKENDS).step_by(SERVICES as usize) {
-            let [_, b, c, d] = (backend + 256).to_be_bytes();
-            let _ = write!(
-                text,
-                "\n[[service.backend]]\nname = \"b{backend}\"\naddress = \"10.{b}.{c}.{d}\"\n"
-            );
-        }
-    }
-    text
 }

@@ -3,8 +3,8 @@
 //! A flow's hash gives it two buckets; the slot that it gets in one of them *is* its
 //! source address and port, so each direction finds the record by arithmetic.
 
-use super::{Address, Record};
-use crate::flow::BUCKET_SLOTS;
+use super::{Address, Family, Record};
+use crate::{flow::BUCKET_SLOTS, hash};
 
 /// Eight source ports of one pool address: a cache line of flow entries, and who they
 /// belong to.
@@ -50,6 +50,23 @@ impl Pool {
     #[must_use]
     pub const fn size(self) -> u32 {
         (self.v4 as u32 + self.v6 as u32) * self.buckets as u32
+    }
+
+    /// The two buckets in which a flow with this hash may have its port. Of a family that
+    /// the pool has no address of, `[u32::MAX; 2]`, which are no buckets.
+    #[must_use]
+    #[inline(always)]
+    pub fn choice(self, hash: u64, family: Family) -> [u32; 2] {
+        let each = u32::from(self.buckets);
+        let (first, length) = match family {
+            Family::V4 => (0, u32::from(self.v4) * each),
+            Family::V6 => (u32::from(self.v4) * each, u32::from(self.v6) * each),
+        };
+        if length == 0 {
+            return [u32::MAX; 2];
+        }
+        let place = |hash| first + hash::reduce(hash, length);
+        [place(hash), place(hash.rotate_left(32))]
     }
 
     /// In one word, as the data plane's read-only data holds it.
@@ -127,7 +144,36 @@ mod tests {
         assert_eq!(Pool::from_bits(pool.bits()), pool);
     }
 
+    #[test]
+    fn a_family_without_an_address_has_no_choice() {
+        let pool = Pool {
+            first_port: 1024,
+            buckets: 2,
+            v4: 0,
+            v6: 1,
+        };
+        assert_eq!(pool.choice(7, Family::V4), [u32::MAX; 2]);
+        assert_eq!(Pool::default().choice(7, Family::V6), [u32::MAX; 2]);
+    }
+
     proptest! {
+        #[test]
+        fn the_choice_lies_among_the_familys_buckets(
+            hash: u64, buckets in 1u16..690, v4 in 1u16..32, v6 in 1u16..32,
+        ) {
+            let pool = Pool { first_port: 1024, buckets, v4, v6 };
+            let of_v4 = u32::from(v4) * u32::from(buckets);
+            for bucket in pool.choice(hash, Family::V4) {
+                prop_assert!(bucket < of_v4);
+            }
+            for bucket in pool.choice(hash, Family::V6) {
+                prop_assert!((of_v4..pool.size()).contains(&bucket));
+            }
+            // The second one is the first of the hash whose halves are swapped.
+            let [first, second] = pool.choice(hash, Family::V6);
+            prop_assert_eq!(pool.choice(hash.rotate_left(32), Family::V6), [second, first]);
+        }
+
         #[test]
         fn places_and_ports_are_inverse(
             first_port in 1u16..60_000, buckets in 1u16..690, index in 0u32..64, offset: u16,

@@ -49,18 +49,21 @@ pub struct Turns {
 }
 
 /// The length of the wheel for backends with these weights: one of 1,021 · 2^k (k = 0 to
-/// 6), the least in which each has 100 places, else the longest of them. 0 without
+/// 6), the least in which each has 100 places, else the longest of them. Each of `halvings`
+/// makes that half as many places, so that shares are up to 2 %, 4 % … from their weights,
+/// and below one place halves the wheel, as far as there still is one for each. 0 without
 /// backends.
 ///
 /// When the length doubles, place `j` of the new wheel takes the hashes of place `j / 2`
 /// of the old one.
 #[must_use]
-pub fn maglev_length(weights: &[u16]) -> u32 {
+pub fn maglev_length(weights: &[u16], halvings: u8) -> u32 {
     let Some(&least) = weights.iter().min() else {
         return 0;
     };
     let sum: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
     let wanted = (sum * FEWEST).div_ceil(u64::from(least).max(1));
+    let wanted = (wanted >> halvings.min(63)).max(weights.len() as u64);
     let enough = |length: &u32| u64::from(*length) >= wanted;
     let mut lengths = (0..=DOUBLINGS).map(|doublings| SHORTEST << doublings);
     lengths.find(enough).unwrap_or(SHORTEST << DOUBLINGS)
@@ -123,27 +126,45 @@ pub fn fill_maglev(identities: &[u64], weights: &[u16], turns: &mut [Turns], whe
 }
 
 /// Gives each backend the number of its places: its share rounded down, and one more to
-/// those that lose most by that.
+/// those that lose most by that. Those whose share is less than one place have one all the
+/// same, if there is one for each.
 fn limit(turns: &mut [Turns], length: u32) {
-    let sum: u64 = turns.iter().map(|turns| u64::from(turns.weight)).sum();
-    let exact = |weight: u16| u64::from(length) * u64::from(weight);
-    let mut spare = length;
-    for turns in turns.iter_mut() {
-        turns.left = (exact(turns.weight) / sum) as u32;
-        spare -= turns.left;
+    let (mut spare, mut sum) = (u64::from(length), 0);
+    for turns in turns.iter() {
+        sum += u64::from(turns.weight);
+    }
+    let mut before = u64::MAX;
+    while turns.len() <= length as usize && spare < before {
+        before = spare;
+        let whole = sum;
+        for turns in turns.iter_mut().filter(|turns| turns.left == 0) {
+            if before * u64::from(turns.weight) < whole {
+                turns.left = 1;
+                spare -= 1;
+                sum -= u64::from(turns.weight);
+            }
+        }
+    }
+    let rest = spare;
+    let exact = |turns: &Turns| rest * u64::from(turns.weight);
+    for turns in turns.iter_mut().filter(|turns| turns.left == 0) {
+        turns.left = (exact(turns) / sum) as u32;
+        spare -= u64::from(turns.left);
     }
     // Those of one weight lose the same.
-    let lost = |turns: &Turns| exact(turns.weight) % sum;
+    let has_rest = |turns: &Turns| turns.left == 0 || exact(turns) >= sum;
     let mut below = u64::MAX;
     while spare > 0 {
-        let most = turns.iter().map(lost).filter(|&lost| lost < below).max();
-        let Some(most) = most else { return };
-        for turns in turns.iter_mut().filter(|turns| lost(turns) == most) {
-            if spare == 0 {
-                return;
+        let open = turns.iter().filter(|turns| has_rest(turns));
+        let lost = open.map(|turns| exact(turns) % sum);
+        let Some(most) = lost.filter(|&lost| lost < below).max() else {
+            return;
+        };
+        for turns in turns.iter_mut().filter(|turns| has_rest(turns)) {
+            if spare > 0 && exact(turns) % sum == most {
+                turns.left += 1;
+                spare -= 1;
             }
-            turns.left += 1;
-            spare -= 1;
         }
         below = most;
     }

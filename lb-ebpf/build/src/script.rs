@@ -1,5 +1,6 @@
 //! What a `build.rs` that embeds an eBPF program does.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use crate::toolchain::{TOOLCHAIN_VARIABLE, Toolchain};
@@ -29,7 +30,7 @@ fn embed(manifest_dir: &str, bin: &str, object: &str) -> Result<(), String> {
     watch_sources(root);
     let toolchain = find().map_err(|missing| missing.to_string())?;
     watch_tools(&toolchain);
-    let built = build(&toolchain, root, &shared_target_dir(&out_dir), bin)
+    let built = build(&toolchain, root, &shared_target_dir(&out_dir, root), bin)
         .map_err(|error| error.to_string())?;
     let embedded = out_dir.join(object);
     std::fs::copy(&built, &embedded).map_err(|error| {
@@ -62,13 +63,36 @@ fn watch_tools(toolchain: &Toolchain) {
     }
 }
 
-/// `ebpf` in the target folder that `out_dir` lies in (cargo tags that folder),
-/// so that all profiles and all crates that embed a program share one build of
-/// it; else in `out_dir` itself.
-fn shared_target_dir(out_dir: &Path) -> PathBuf {
+/// A folder below `ebpf` in the target folder that `out_dir` lies in (cargo tags that
+/// folder), so that all profiles and all crates that embed a program share one build of it;
+/// else in `out_dir` itself. Each workspace has one of its own: several may share a target
+/// folder, and cargo would take the object of one for the other's.
+fn shared_target_dir(out_dir: &Path, workspace_root: &Path) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    workspace_root.hash(&mut hasher);
     out_dir
         .ancestors()
         .find(|folder| folder.join("CACHEDIR.TAG").is_file())
         .unwrap_or(out_dir)
         .join("ebpf")
+        .join(format!("{:016x}", hasher.finish()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkouts_that_share_a_target_folder_build_apart() {
+        let target = std::env::temp_dir().join(format!("target-{}", std::process::id()));
+        let out_dir = target.join("release/build/lb-userspace-0/out");
+        std::fs::create_dir_all(&out_dir).unwrap();
+        std::fs::write(target.join("CACHEDIR.TAG"), "").unwrap();
+        let of = |root: &str| shared_target_dir(&out_dir, Path::new(root));
+        let (one, other) = (of("/home/one/flowgate"), of("/home/other/flowgate"));
+        std::fs::remove_dir_all(&target).unwrap();
+        assert_ne!(one, other);
+        assert_eq!(one.parent(), Some(target.join("ebpf").as_path()));
+        assert_eq!(of("/home/one/flowgate").file_name(), one.file_name());
+    }
 }

@@ -35,11 +35,12 @@ pub struct Port {
 /// Ways by backend.
 pub type Ways = HashMap<TargetId, Way>;
 
-/// What the maps should hold, and the way to each backend.
+/// What the maps should hold, and the way to each backend. `health` tells what is known of
+/// one's; nothing of one that isn't checked.
 #[must_use]
 pub fn aims(
     config: &Config,
-    health: &HashMap<TargetId, Health>,
+    health: impl Fn(&TargetId) -> Option<Health>,
     net: &NetState,
     ports: &[Port],
 ) -> (Target, Ways) {
@@ -47,29 +48,10 @@ pub fn aims(
         pool: pool(config).1,
         ..Target::default()
     };
-    let mut ways = Ways::new();
+    let backends = config.services.iter().map(|service| service.backends.len());
+    let mut ways = Ways::with_capacity(backends.sum());
     for service in &config.services {
-        let mut backends = Vec::with_capacity(service.backends.len());
-        for backend in &service.backends {
-            let id = id(service, backend);
-            let way = way::find(config, service, backend, net, ports);
-            let wanted = TargetBackend {
-                forward: forward(service, backend),
-                weight: backend.weight,
-                backup: backend.backup,
-                state: state(backend.admin, health.get(&id)),
-                way: way::planned(&way),
-            };
-            backends.push((server(backend), wanted));
-            ways.insert(id, way);
-        }
-        let wanted = TargetService {
-            index: service.scheduler.index(),
-            prefix: prefix(service),
-            range: range(service.port),
-            keeping: service.scheduler.keeping(service.forward),
-            backends,
-        };
+        let wanted = service_aims(config, service, &health, net, ports, &mut ways);
         target.services.insert(key(service), wanted);
     }
     if returns(config, Family::V4) {
@@ -85,6 +67,39 @@ pub fn aims(
             .extend(back::neighbours(Family::V6, net, ports));
     }
     (target, ways)
+}
+
+/// What the maps should hold of one service. The ways to its backends are put into `ways`.
+#[must_use]
+pub fn service_aims(
+    config: &Config,
+    service: &Service,
+    health: impl Fn(&TargetId) -> Option<Health>,
+    net: &NetState,
+    ports: &[Port],
+    ways: &mut Ways,
+) -> TargetService {
+    let mut backends = Vec::with_capacity(service.backends.len());
+    for backend in &service.backends {
+        let id = id(service, backend);
+        let way = way::find(config, service, backend, net, ports);
+        let wanted = TargetBackend {
+            forward: forward(service, backend),
+            weight: backend.weight,
+            backup: backend.backup,
+            state: state(backend.admin, health(&id)),
+            way: way::planned(&way),
+        };
+        backends.push((server(backend), wanted));
+        ways.insert(id, way);
+    }
+    TargetService {
+        index: service.scheduler.index(),
+        prefix: prefix(service),
+        range: range(service.port),
+        keeping: service.scheduler.keeping(service.forward),
+        backends,
+    }
 }
 
 /// Addresses whose next hops must be known: backends, and the routers on the way back to
@@ -253,8 +268,8 @@ fn forward(service: &Service, backend: &Backend) -> abi::Forward {
 
 /// A backend is down unless it is healthy; whether it then takes new connections is the
 /// operator's word. Without a check it is taken for healthy.
-fn state(admin: AdminState, health: Option<&Health>) -> BackendState {
-    match (health.unwrap_or(&Health::Healthy), admin) {
+fn state(admin: AdminState, health: Option<Health>) -> BackendState {
+    match (health.unwrap_or(Health::Healthy), admin) {
         (Health::Checking | Health::Failed, _) => BackendState::Down,
         (Health::Healthy, AdminState::Draining) => BackendState::Draining,
         (Health::Healthy, AdminState::Enabled) => BackendState::Active,

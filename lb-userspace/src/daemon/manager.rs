@@ -8,7 +8,7 @@ mod start;
 mod sweep;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -28,7 +28,7 @@ use self::{
 };
 use super::{
     RUNTIME_CHANGES,
-    aims::{self, Ways, aims},
+    aims::{self, Way, Ways, aims},
     control::Request,
     ports::Ports,
     views::{Known, Scene, unix_seconds},
@@ -44,7 +44,7 @@ use crate::{
     desired::{Change, Desired},
     health::{Checker, HealthEvent, TargetId},
     net::{NetState, Watcher},
-    plan::{self, Model, Plan, PlanError},
+    plan::{self, Model, Plan, PlanError, Target},
 };
 
 /// How often it is asked whether the flow table is to be looked at.
@@ -57,6 +57,8 @@ pub(super) struct Manager {
     health: HashMap<TargetId, Known>,
     net: Arc<NetState>,
     ways: Ways,
+    /// What the maps hold is for this; `None` when they lag behind.
+    target: Option<Target>,
     ports: Ports,
     tables: Tables,
     counters: Counters,
@@ -90,11 +92,14 @@ impl Manager {
         loop {
             tokio::select! {
                 Some(event) = self.health_events.recv() => {
+                    let mut services = HashSet::from([event.id.service.clone()]);
                     self.take_health(event);
                     while let Ok(event) = self.health_events.try_recv() {
+                        services.insert(event.id.service.clone());
                         self.take_health(event);
                     }
-                    self.reconcile_and_log();
+                    let outcome = self.reconcile_services(&services);
+                    log_failure(outcome);
                 }
                 changed = self.net_changes.changed() => {
                     changed.map_err(|_| anyhow!("the kernel's network announcements ended"))?;
@@ -158,13 +163,16 @@ impl Manager {
     async fn change(&mut self, change: Change) -> Result<ChangeReply, ControlError> {
         let before = self.desired.clone();
         let adds = matches!(change, Change::AddBackend { .. });
+        let only = change
+            .keeps_backends()
+            .then(|| HashSet::from([change.names().0.to_owned()]));
         let applied = self.desired.apply(change)?;
         if adds && let Err(error) = aims::check_families(self.desired.config(), &self.net) {
             self.desired = before;
             return Err(refused(error));
         }
         if applied.changed
-            && let Err(error) = self.adopt().await
+            && let Err(error) = self.adopt(only).await
         {
             self.desired = before;
             self.watch_health().await;
@@ -190,7 +198,7 @@ impl Manager {
             .map_err(|e| refused(e.to_string()))?;
         let before = self.desired.clone();
         let warnings = self.desired.reload(config);
-        if let Err(error) = self.adopt().await {
+        if let Err(error) = self.adopt(None).await {
             self.desired = before;
             self.watch_health().await;
             self.reconcile_and_log();
@@ -204,10 +212,16 @@ impl Manager {
         })
     }
 
-    /// Makes what is desired so, and keeps it for the next daemon.
-    async fn adopt(&mut self) -> Result<(), ControlError> {
-        self.watch_health().await;
-        self.reconcile().map_err(failed)?;
+    /// Makes what is desired so, and keeps it for the next daemon. It may be known that only
+    /// states and weights of backends have changed, and of which services.
+    async fn adopt(&mut self, only: Option<HashSet<String>>) -> Result<(), ControlError> {
+        match only {
+            Some(services) => self.reconcile_services(&services).map_err(failed)?,
+            None => {
+                self.watch_health().await;
+                self.reconcile().map_err(failed)?;
+            }
+        }
         let path: PathBuf = self.args.run_dir.join(RUNTIME_CHANGES);
         self.desired
             .changes()
@@ -222,39 +236,72 @@ impl Manager {
     }
 
     fn reconcile_and_log(&mut self) {
-        if let Err(error) = self.reconcile() {
-            error!("the data plane stays as it was: {error}");
-        }
+        let outcome = self.reconcile();
+        log_failure(outcome);
     }
 
     /// Brings the maps to where they should be.
     fn reconcile(&mut self) -> Result<(), ReconcileError> {
-        let health: HashMap<_, _> = self
-            .health
-            .iter()
-            .map(|(id, known)| (id.clone(), known.health))
-            .collect();
+        self.target = None;
+        let (plan, target) = self.plan()?;
+        self.carry_out(plan)?;
+        self.target = Some(target);
+        Ok(())
+    }
+
+    /// The way of the maps to where they should be.
+    fn plan(&mut self) -> Result<(Plan, Target), PlanError> {
         let (target, ways) = aims(
             self.desired.config(),
-            &health,
+            |id| Some(self.health.get(id)?.health),
             &self.net,
             &self.ports.list(),
         );
         for (id, way) in &ways {
-            let TargetId { service, backend } = id;
-            match (way, self.ways.get(id)) {
-                (Err(reason), Some(Ok(_))) => warn!(service, backend, "lost the way: {reason}"),
-                // It is only just being looked for.
-                (Err(reason), None) => debug!(service, backend, "no way yet: {reason}"),
-                (Err(reason), Some(before)) if way != before => {
-                    info!(service, backend, "no way to it: {reason}");
-                }
-                _ => {}
-            }
+            tell(id, way, self.ways.get(id));
         }
         self.ways = ways;
-        let plan = plan::plan(&self.model, &target, Instant::now())?;
-        Ok(self.carry_out(plan)?)
+        let plan = match plan::plan(&self.model, &target, Instant::now()) {
+            // Many wheels in one go leave places that aren't free yet.
+            Err(PlanError::Wheels(_)) if self.model.chunks.are_awaited() => {
+                std::thread::sleep(plan::GRACE);
+                plan::plan(&self.model, &target, Instant::now())
+            }
+            plan => plan,
+        };
+        Ok((plan?, target))
+    }
+
+    /// Brings the maps to where they should be, where nothing has changed but health, states
+    /// and weights of backends of the services with these names.
+    fn reconcile_services(&mut self, names: &HashSet<String>) -> Result<(), ReconcileError> {
+        let Some(mut target) = self.target.take() else {
+            return self.reconcile();
+        };
+        let (config, ports) = (self.desired.config(), self.ports.list());
+        let mut ways = Ways::new();
+        let mut keys = BTreeSet::new();
+        let services = config.services.iter();
+        for service in services.filter(|service| names.contains(&service.name)) {
+            let health = |id: &TargetId| Some(self.health.get(id)?.health);
+            let wanted = aims::service_aims(config, service, health, &self.net, &ports, &mut ways);
+            target.services.insert(aims::key(service), wanted);
+            keys.insert(aims::key(service));
+        }
+        for (id, way) in &ways {
+            tell(id, way, self.ways.get(id));
+        }
+        self.ways.extend(ways);
+        let model = std::mem::take(&mut self.model);
+        match plan::plan_services(model, &target, keys, Instant::now()) {
+            Ok(plan) => self.carry_out(plan)?,
+            Err(_) => {
+                self.model = self.tables.recover();
+                return self.reconcile();
+            }
+        }
+        self.target = Some(target);
+        Ok(())
     }
 
     fn carry_out(&mut self, plan: Plan) -> Result<(), WriteError> {
@@ -264,10 +311,31 @@ impl Manager {
         if let Err(error) = self.tables.apply(&plan.writes, &mut self.counters) {
             // Some of it is written: what the maps hold is to be read again.
             self.model = self.tables.recover();
+            self.target = None;
             return Err(error);
         }
         self.model = plan.model;
         Ok(())
+    }
+}
+
+fn log_failure(outcome: Result<(), ReconcileError>) {
+    if let Err(error) = outcome {
+        error!("the data plane stays as it was: {error}");
+    }
+}
+
+/// Says what has changed of the way to a backend.
+fn tell(id: &TargetId, way: &Way, before: Option<&Way>) {
+    let TargetId { service, backend } = id;
+    match (way, before) {
+        (Err(reason), Some(Ok(_))) => warn!(service, backend, "lost the way: {reason}"),
+        // It is only just being looked for.
+        (Err(reason), None) => debug!(service, backend, "no way yet: {reason}"),
+        (Err(reason), Some(before)) if way != before => {
+            info!(service, backend, "no way to it: {reason}");
+        }
+        _ => {}
     }
 }
 

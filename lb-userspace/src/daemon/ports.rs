@@ -1,8 +1,9 @@
 //! The interfaces: programs on them, and their places in the device map.
 
-use std::path::Path;
+use std::{cell::Cell, path::Path};
 
 use lb_common::abi::Identity;
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::{aims::Port, samples};
@@ -73,6 +74,23 @@ impl Ports {
         net: &NetState,
         tables: &mut Tables,
     ) -> Result<(), DatapathError> {
+        let loading = self.begin(names, net, tables)?;
+        self.end(names, loading).await
+    }
+
+    /// Gives the interfaces named their places, and has their programs loaded, each by a
+    /// thread of its own, while the caller does something else. To be followed by
+    /// [`Ports::end`].
+    ///
+    /// # Errors
+    ///
+    /// When one doesn't exist, or the kernel refuses.
+    pub(super) fn begin(
+        &mut self,
+        names: &[String],
+        net: &NetState,
+        tables: &mut Tables,
+    ) -> Result<Vec<Loading>, DatapathError> {
         Self::check(names, net)?;
         for name in names {
             if !self
@@ -91,7 +109,20 @@ impl Ports {
                 });
             }
         }
-        self.follow(net, tables).await?;
+        self.load_changed(net, tables)
+    }
+
+    /// Attaches what [`Ports::begin`] has had loaded, and detaches from what isn't named.
+    ///
+    /// # Errors
+    ///
+    /// When an interface runs another program, or the kernel refuses.
+    pub(super) async fn end(
+        &mut self,
+        names: &[String],
+        loading: Vec<Loading>,
+    ) -> Result<(), DatapathError> {
+        self.attach(loading).await?;
         self.ports
             .retain(|attached| names.contains(&attached.port.name));
         for name in self.pins.linked()? {
@@ -115,50 +146,116 @@ impl Ports {
         net: &NetState,
         tables: &mut Tables,
     ) -> Result<(), DatapathError> {
+        let loading = self.load_changed(net, tables)?;
+        self.attach(loading).await
+    }
+
+    /// Has programs loaded for the interfaces that are there and have none of their own.
+    fn load_changed(
+        &mut self,
+        net: &NetState,
+        tables: &mut Tables,
+    ) -> Result<Vec<Loading>, DatapathError> {
+        let mut changed = Vec::new();
+        for (index, attached) in self.ports.iter_mut().enumerate() {
+            let name = &attached.port.name;
+            let link = net.link_by_name(name);
+            let Some((ifindex, mac)) = link.and_then(|link| Some((link.ifindex, link.mac?))) else {
+                if attached.port.ifindex != 0 {
+                    warn!(interface = name, "gone");
+                    attached.port.ifindex = 0;
+                    attached.mode = None;
+                }
+                continue;
+            };
+            if (ifindex, mac) == (attached.port.ifindex, attached.mac) {
+                continue;
+            }
+            attached.port.egress = place(tables, ifindex)?;
+            let constants = Constants {
+                identity: self.identity,
+                egress: attached.port.egress.into(),
+                mac,
+                sample: self.sample,
+                has_buffers: false,
+            };
+            changed.push((index, (attached.port.ifindex, attached.mac), constants));
+            (attached.port.ifindex, attached.mac) = (ifindex, mac);
+        }
+        let loading = changed.into_iter().map(|(index, before, constants)| {
+            let maps = self.pins.maps();
+            Loading {
+                index,
+                before,
+                constants,
+                object: tokio::task::spawn_blocking(move || loaded(&constants, &maps)),
+            }
+        });
+        Ok(loading.collect())
+    }
+
+    async fn attach(&mut self, loading: Vec<Loading>) -> Result<(), DatapathError> {
         let mut outcome = Ok(());
-        for index in 0..self.ports.len() {
-            let followed = self.follow_one(index, net, tables).await;
-            outcome = outcome.and(followed);
+        for one in loading {
+            let (index, before) = (one.index, one.before);
+            let attached = self.attach_one(one).await;
+            if attached.is_err() {
+                let attached = &mut self.ports[index];
+                (attached.port.ifindex, attached.mac) = before;
+            }
+            outcome = outcome.and(attached);
         }
         outcome
     }
 
-    async fn follow_one(
-        &mut self,
-        index: usize,
-        net: &NetState,
-        tables: &mut Tables,
-    ) -> Result<(), DatapathError> {
+    async fn attach_one(&mut self, loading: Loading) -> Result<(), DatapathError> {
+        let Loading {
+            index, constants, ..
+        } = loading;
         let attached = &mut self.ports[index];
-        let name = attached.port.name.clone();
-        let link = net.link_by_name(&name);
-        let Some((ifindex, mac)) = link.and_then(|link| Some((link.ifindex, link.mac?))) else {
-            if attached.port.ifindex != 0 {
-                warn!(interface = name, "gone");
-                attached.port.ifindex = 0;
-                attached.mode = None;
-            }
-            return Ok(());
-        };
-        if (ifindex, mac) == (attached.port.ifindex, attached.mac) {
-            return Ok(());
-        }
-        attached.port.egress = place(tables, ifindex)?;
-        let constants = Constants {
-            identity: self.identity,
-            egress: attached.port.egress.into(),
-            mac,
-            sample: self.sample,
-            has_buffers: false,
+        let (name, ifindex) = (attached.port.name.clone(), attached.port.ifindex);
+        let object = match loading.object.await {
+            Ok(object) => object?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         let (maps, link) = (self.pins.maps(), self.pins.link(&name));
-        let how = load(&name, ifindex, &constants, &maps, &link)?;
-        attached.port.ifindex = ifindex;
-        attached.mac = mac;
+        let object = Cell::new(Some(object));
+        let load = |has_buffers: bool| match object.take() {
+            Some(object) if !has_buffers => Ok(object),
+            _ => {
+                let constants = Constants {
+                    has_buffers,
+                    ..constants
+                };
+                Object::load(object::OBJECT, &constants, Some(&maps))
+            }
+        };
+        let (how, object) = attach::attach(load, &name, ifindex, &link)?;
+        if constants.sample > 0 {
+            samples::follow(name.clone(), object);
+        }
         attached.mode = mode(how, ifindex).await;
         tell(&name, how, attached.mode);
         Ok(())
     }
+}
+
+/// A program that is being loaded for an interface.
+pub(super) struct Loading {
+    /// Which of the interfaces.
+    index: usize,
+    /// Its number and MAC address, as they were.
+    before: (u32, Mac),
+    constants: Constants,
+    object: JoinHandle<Result<Object, DatapathError>>,
+}
+
+/// The object with its program in the kernel, for frames in one buffer: the verifier takes
+/// most of a start's time.
+fn loaded(constants: &Constants, maps: &Path) -> Result<Object, DatapathError> {
+    let mut object = Object::load(object::OBJECT, constants, Some(maps))?;
+    object.program(object::PROGRAM)?;
+    Ok(object)
 }
 
 /// The interface's place in the device map: the one that it has, or a free one.
@@ -200,25 +297,4 @@ fn tell(interface: &str, how: Attachment, mode: Option<XdpMode>) {
         ),
         _ => info!(interface, how = ?how.place, "attached in native mode"),
     }
-}
-
-fn load(
-    name: &str,
-    ifindex: u32,
-    constants: &Constants,
-    maps: &Path,
-    link: &Path,
-) -> Result<Attachment, DatapathError> {
-    let load = |has_buffers| {
-        let constants = Constants {
-            has_buffers,
-            ..*constants
-        };
-        Object::load(object::OBJECT, &constants, Some(maps))
-    };
-    let (how, object) = attach::attach(load, name, ifindex, link)?;
-    if constants.sample > 0 {
-        samples::follow(name.to_owned(), object);
-    }
-    Ok(how)
 }

@@ -134,25 +134,16 @@ impl Flows {
     /// A flow has a port in one of two buckets of its family's part of the pool.
     fn find_port(&self, hash: u64, sought: &Sought) -> Option<Found> {
         let (family, client) = plan::words(sought.client.ip());
-        let each = u32::from(self.pool.buckets);
-        let (first, length) = match family {
-            Family::V4 => (0, u32::from(self.pool.v4) * each),
-            Family::V6 => (
-                u32::from(self.pool.v4) * each,
-                u32::from(self.pool.v6) * each,
-            ),
-        };
         let owner = Owner {
             client,
             client_port: sought.client.port().to_be(),
             vip_port: sought.vip_port.to_be(),
             service: sought.service.number(),
         };
-        let buckets = [hash, hash.rotate_left(32)].map(|hash| first + hash::reduce(hash, length));
         let fingerprint = hash & ((1 << FINGERPRINT_BITS) - 1);
         let found_in = |bucket: u32| {
-            // A pool without this family has no bucket there.
-            if length == 0 || bucket >= self.ports.length() {
+            // A pool without this family has no bucket.
+            if bucket >= self.ports.length() {
                 return None;
             }
             let record = self.ports.load(bucket);
@@ -164,6 +155,7 @@ impl Flows {
                 source: Some(source),
             })
         };
+        let buckets = self.pool.choice(hash, family);
         buckets.into_iter().find_map(found_in)
     }
 }

@@ -82,6 +82,14 @@ impl Change {
         }
     }
 
+    /// Whether its service has the same backends after it as before.
+    pub fn keeps_backends(&self) -> bool {
+        match self {
+            Self::AddBackend { .. } | Self::RemoveBackend { .. } => false,
+            Self::Enable { .. } | Self::Drain { .. } | Self::SetWeight { .. } => true,
+        }
+    }
+
     /// What it does, in a few words for logs and warnings.
     pub fn told(&self) -> String {
         let verb = match self {

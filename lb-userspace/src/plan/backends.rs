@@ -1,49 +1,68 @@
 //! The way from what is to what should be: backends, their tunnels, and the servers of
 //! `nat`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::SocketAddr,
+};
 
 use lb_common::abi::{
     Address, Backend, BackendState, Endpoint, Forward, Hop, Kind, family_of, selector,
 };
 
 use super::{
-    Id, Numbers, PlanError, Planner, ServiceKey, Target, TargetBackend, Way, Write, address,
+    Id, Numbers, PlanError, Planner, ServiceKey, Target, TargetBackend, TargetService, Way, Write,
+    address,
 };
 
 impl Planner {
     /// Marks as removed the backends that are no longer wanted.
     pub(super) fn forget_backends(&mut self, target: &Target) {
-        let services = target.services.iter();
-        let wanted: HashSet<Id> = services
-            .flat_map(|(&service, wanted)| {
-                let backends = wanted.backends.iter();
-                backends.map(move |(server, backend)| Id {
-                    service,
-                    server: *server,
-                    forward: backend.forward,
-                })
-            })
-            .collect();
-        let known = self.model.backends.keys();
-        let gone: Vec<Id> = known.filter(|id| !wanted.contains(id)).copied().collect();
+        // They lie by service.
+        let mut wanted = (None, Wanted::Nothing);
+        let mut gone = Vec::new();
+        for id in self.model.backends.keys() {
+            if wanted.0 != Some(id.service) {
+                let service = match target.services.get(&id.service) {
+                    Some(_) if !self.changed.contains(&id.service) => Wanted::All,
+                    Some(service) => Wanted::of(service),
+                    None => Wanted::Nothing,
+                };
+                wanted = (Some(id.service), service);
+            }
+            let stays = match &wanted.1 {
+                Wanted::All => true,
+                Wanted::These(servers) => servers.contains(&(id.server, id.forward)),
+                Wanted::Nothing => false,
+            };
+            if !stays {
+                gone.push(*id);
+            }
+        }
         for id in gone {
-            self.model.retire(id);
+            if let Some((number, record)) = self.model.retire(id) {
+                self.put_record(number, record);
+            }
         }
     }
 
-    /// Numbers, tunnels and records of all wanted backends.
+    /// Numbers, tunnels and records of all wanted backends of the services that have
+    /// changed.
     pub(super) fn backends(&mut self, target: &Target) -> Result<Numbers, PlanError> {
         let mut numbers = Numbers::new();
-        for (&service, wanted) in &target.services {
+        let mut free_services = self.model.free_services();
+        for service in self.changed.clone() {
             let service_number = match self.model.services.get(&service) {
                 Some(placed) => placed.number,
-                None => self
-                    .model
-                    .reserve_service(service, self.now)
-                    .ok_or(PlanError::Services)?,
+                None => {
+                    let number = free_services.next().ok_or(PlanError::Services)?;
+                    self.model.reserve_service(service, number, self.now);
+                    number
+                }
             };
-            for (server, backend) in &wanted.backends {
+            let wanted = &target.services[&service].backends;
+            let mut its = Vec::with_capacity(wanted.len());
+            for (server, backend) in wanted {
                 let id = Id {
                     service,
                     server: *server,
@@ -55,12 +74,20 @@ impl Planner {
                 }
                 self.tunnel(number, backend);
                 let known = self.model.records.get(&number);
-                let record = record(id, service_number, backend, known);
-                self.model.records.insert(number, record);
-                numbers.entry(service).or_default().push(number);
+                self.put_record(number, record(id, service_number, backend, known));
+                its.push(number);
             }
+            numbers.insert(service, its);
         }
         Ok(numbers)
+    }
+
+    /// Changes a record, to be written by [`Planner::write_records`].
+    fn put_record(&mut self, number: u16, record: Backend) {
+        let before = self.model.records.insert(number, record);
+        if before != Some(record) {
+            self.touched.entry(number).or_insert(before);
+        }
     }
 
     /// What a tunnel's outer headers say must be there before a record asks for it.
@@ -83,16 +110,20 @@ impl Planner {
                 shared.entry(server_key(id)).or_default().push(number);
             }
         }
-        for record in self.model.records.values_mut() {
-            record.sharing = 0;
-        }
+        let mut sharing: BTreeMap<u16, u16> = BTreeMap::new();
         for numbers in shared.values_mut() {
             numbers.sort_unstable();
-            for pair in numbers.windows(2) {
-                if let Some(record) = self.model.records.get_mut(&pair[0]) {
-                    record.sharing = pair[1];
-                }
-            }
+            sharing.extend(numbers.windows(2).map(|pair| (pair[0], pair[1])));
+        }
+        let records = self.model.records.iter();
+        let other: Vec<(u16, Backend)> = records
+            .filter_map(|(&number, &record)| {
+                let sharing = sharing.get(&number).copied().unwrap_or(0);
+                (record.sharing != sharing).then_some((number, Backend { sharing, ..record }))
+            })
+            .collect();
+        for (number, record) in other {
+            self.put_record(number, record);
         }
         self.write_records();
         let firsts: BTreeMap<(Address, u32), u16> = shared
@@ -123,22 +154,39 @@ impl Planner {
 
     /// Records that have changed. One that takes new flows from now on must be there
     /// before a wheel names it, and one that no longer does must stay until none does.
-    fn write_records(&mut self) {
-        for (&number, record) in &self.model.records {
-            let written = self.model.written.get(&number);
-            if written == Some(record) {
+    pub(super) fn write_records(&mut self) {
+        for (number, before) in std::mem::take(&mut self.touched) {
+            let record = self.model.records[&number];
+            if before == Some(record) {
                 continue;
             }
-            let write = Write::Backend(number, *record);
+            let write = Write::Backend(number, record);
             if record.state == BackendState::Active as u8
-                || written.is_none_or(|old| old.state == BackendState::Free as u8)
+                || before.is_none_or(|old| old.state == BackendState::Free as u8)
             {
                 self.before.push(write);
             } else {
                 self.after.push(write);
             }
         }
-        self.model.written.clone_from(&self.model.records);
+    }
+}
+
+/// Which backends a service is to have, of those that it has.
+enum Wanted {
+    All,
+    These(HashSet<(SocketAddr, Forward)>),
+    Nothing,
+}
+
+impl Wanted {
+    fn of(service: &TargetService) -> Self {
+        let servers = service.backends.iter();
+        Wanted::These(
+            servers
+                .map(|(server, backend)| (*server, backend.forward))
+                .collect(),
+        )
     }
 }
 
@@ -153,7 +201,8 @@ fn is_tunnel(forward: Forward) -> bool {
     forward.overhead() > 0
 }
 
-/// A backend's record. A way to it that is no longer known stays the one that was.
+/// A backend's record. A way to it that is no longer known stays the one that was, and so
+/// does whom it shares its server with.
 fn record(id: Id, service: u32, wanted: &TargetBackend, known: Option<&Backend>) -> Backend {
     let known_hop = known.filter(|record| record.mtu != 0).map(|record| Hop {
         egress: record.egress,
@@ -179,7 +228,7 @@ fn record(id: Id, service: u32, wanted: &TargetBackend, known: Option<&Backend>)
         port: id.server.port().to_be(),
         vip_port: id.service.port.to_be(),
         service: service as u16,
-        sharing: 0,
+        sharing: known.map_or(0, |known| known.sharing),
         egress: hop.egress,
         mtu: hop.mtu,
         tags: hop.tags,

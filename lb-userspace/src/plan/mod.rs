@@ -9,22 +9,28 @@ mod backends;
 mod chunks;
 mod model;
 mod ranges;
+mod ration;
 mod services;
 mod settle;
 mod target;
 mod transition;
 mod wheel;
+mod work;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, net::IpAddr, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Instant,
+};
 
-use lb_common::limits;
+use lb_common::{abi::Backend, limits};
 
 pub use address::{ip, words};
-pub use chunks::{Chunks, NoRoom};
+pub use chunks::{Chunks, GRACE, NoRoom};
 pub use model::{Id, Model, Placed};
 pub use settle::{Lives, Seen, Watch, settle};
 pub use target::{ServiceKey, Target, TargetBackend, TargetService, Way};
@@ -45,7 +51,7 @@ pub enum PlanError {
     Backends,
     /// No run of chunks is free for a wheel.
     #[error(
-        "no room for the wheel of {0}: its wheel is long because its weights have no common divisor; simpler weights need less"
+        "no room for the wheel of {0}: the wheels of all services together take too much, or lie so that no gap is long enough; fewer backends in a service, or weights nearer to each other, need less"
     )]
     Wheels(ServiceKey),
     /// A VIP has more port ranges than places for them.
@@ -62,14 +68,16 @@ pub struct Plan {
     pub model: Model,
 }
 
-/// Plans the way from `model` to `target`.
+/// Plans the way from `model` to `target`. Services that are as they were when they were
+/// last planned cost next to nothing.
 ///
 /// # Errors
 ///
 /// [`PlanError`] when the maps have no room for it.
 pub fn plan(model: &Model, target: &Target, now: Instant) -> Result<Plan, PlanError> {
-    let mut planner = Planner::new(model, now);
+    let mut planner = Planner::new(model.clone(), now);
     planner.forget_services(target);
+    planner.find_changed(target);
     planner.forget_backends(target);
     let numbers = planner.backends(target)?;
     planner.servers();
@@ -79,10 +87,35 @@ pub fn plan(model: &Model, target: &Target, now: Instant) -> Result<Plan, PlanEr
     Ok(planner.done())
 }
 
+/// As [`plan`], where nothing is different from the last target but states, weights and ways
+/// of backends, of these services alone: takes time for them alone.
+///
+/// # Errors
+///
+/// As [`plan`]; the model that was given is lost, and what the maps hold is to be read
+/// again.
+pub fn plan_services(
+    model: Model,
+    target: &Target,
+    services: BTreeSet<ServiceKey>,
+    now: Instant,
+) -> Result<Plan, PlanError> {
+    let mut planner = Planner::new(model, now);
+    planner.changed = services;
+    let numbers = planner.backends(target)?;
+    planner.write_records();
+    planner.services(target, &numbers)?;
+    Ok(planner.done())
+}
+
 struct Planner {
     before: Vec<Write>,
     after: Vec<Write>,
     model: Model,
+    /// Services that aren't as they were when they were last planned.
+    changed: BTreeSet<ServiceKey>,
+    /// Records that were changed, as they are in the maps.
+    touched: BTreeMap<u16, Option<Backend>>,
     now: Instant,
 }
 
@@ -90,11 +123,13 @@ struct Planner {
 type Numbers = BTreeMap<ServiceKey, Vec<u16>>;
 
 impl Planner {
-    fn new(model: &Model, now: Instant) -> Self {
+    fn new(model: Model, now: Instant) -> Self {
         Planner {
             before: Vec::new(),
             after: Vec::new(),
-            model: model.clone(),
+            model,
+            changed: BTreeSet::new(),
+            touched: BTreeMap::new(),
             now,
         }
     }

@@ -1,7 +1,7 @@
 //! What the maps hold, as far as we know.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Instant,
@@ -17,7 +17,7 @@ use lb_common::{
     wheel::{Index, Slot},
 };
 
-use super::{Chunks, Places, ServiceKey, address};
+use super::{Chunks, Places, ServiceKey, TargetService, address, work};
 
 /// What tells backends apart. The forwarding mode is among it, since a flow that began
 /// in one can't go on in another.
@@ -60,8 +60,10 @@ pub struct Model {
     pub neighbours: BTreeMap<IpAddr, Hop>,
     /// Numbers of removed backends that flows may still name.
     retired: BTreeMap<Id, u16>,
-    /// `records` as they were last written.
-    pub(super) written: BTreeMap<u16, Backend>,
+    /// The backend number that was given last.
+    last_number: u16,
+    /// How often wheels are halved for want of room.
+    pub(super) halvings: u8,
 }
 
 /// A service in the maps.
@@ -79,6 +81,8 @@ pub struct Placed {
     pub prefix: u8,
     /// The wheel's places.
     pub places: Arc<Places>,
+    /// What it was last planned for; none of one that is found in the maps.
+    pub(super) wanted: Option<Arc<TargetService>>,
     /// Whether the data plane finds it; a service that is being planned has a number
     /// only.
     pub(super) in_table: bool,
@@ -95,6 +99,7 @@ impl Placed {
             prefix: endpoint.prefix(),
             wheel: endpoint.wheel(),
             places: Arc::new(Places::found(slots, now)),
+            wanted: None,
             in_table: true,
         }
     }
@@ -116,7 +121,8 @@ impl Default for Model {
             routes6: Vec::new(),
             neighbours: BTreeMap::new(),
             retired: BTreeMap::new(),
-            written: BTreeMap::new(),
+            last_number: 0,
+            halvings: 0,
         }
     }
 }
@@ -126,7 +132,7 @@ impl Model {
     /// the record doesn't tell its VIP's family.
     pub fn found_backend(&mut self, number: u16, record: Backend, tunnel: Option<Tunnel>) {
         self.records.insert(number, record);
-        self.written.insert(number, record);
+        self.last_number = self.last_number.max(number);
         if let Some(tunnel) = tunnel {
             self.tunnels.insert(number, tunnel);
         }
@@ -153,7 +159,6 @@ impl Model {
         for number in &numbers {
             self.weights.remove(number);
             self.records.remove(number);
-            self.written.remove(number);
             self.tunnels.remove(number);
         }
         numbers
@@ -204,14 +209,14 @@ impl Model {
         self.retired.values().copied()
     }
 
-    /// Marks a backend as removed. Its record stays, for flows that still name it.
-    pub(super) fn retire(&mut self, id: Id) {
-        if let Some(number) = self.backends.remove(&id)
-            && let Some(record) = self.records.get_mut(&number)
-        {
-            record.state = BackendState::Free as u8;
-            self.retired.insert(id, number);
-        }
+    /// Marks a backend as removed. Its record stays, for flows that still name it, but
+    /// should say so: that is what is returned.
+    pub(super) fn retire(&mut self, id: Id) -> Option<(u16, Backend)> {
+        let number = self.backends.remove(&id)?;
+        let record = *self.records.get(&number)?;
+        self.retired.insert(id, number);
+        let state = BackendState::Free as u8;
+        Some((number, Backend { state, ..record }))
     }
 
     /// The number of a backend: its own, the one that it had before it was removed, or
@@ -228,23 +233,29 @@ impl Model {
         Some((number, is_new))
     }
 
-    /// A number above all others while there is one, so that numbers rest as long as
-    /// can be before they are given again.
-    fn unused_number(&self) -> Option<u16> {
-        let last = self
-            .records
-            .last_key_value()
-            .map_or(0, |(&number, _)| number);
-        if u32::from(last) < limits::MAX_BACKENDS {
-            return Some(last + 1);
-        }
-        (1..=u16::MAX).find(|number| !self.records.contains_key(number))
+    /// The next number that nobody has, so that numbers rest as long as can be before they
+    /// are given again.
+    fn unused_number(&mut self) -> Option<u16> {
+        let all = 1..=limits::MAX_BACKENDS as u16;
+        let after = self.last_number.saturating_add(1)..=*all.end();
+        let number = after
+            .chain(all)
+            .inspect(|_| work::count(1))
+            .find(|number| !self.records.contains_key(number))?;
+        self.last_number = number;
+        Some(number)
     }
 
-    /// Gives a service the lowest free number.
-    pub(super) fn reserve_service(&mut self, key: ServiceKey, now: Instant) -> Option<u32> {
-        let taken: BTreeSet<u32> = self.services.values().map(|placed| placed.number).collect();
-        let number = (0..limits::MAX_SERVICES).find(|number| !taken.contains(number))?;
+    /// The service numbers that are free, in order.
+    pub(super) fn free_services(&self) -> impl Iterator<Item = u32> + use<> {
+        let taken: HashSet<u32> = self.services.values().map(|placed| placed.number).collect();
+        (0..limits::MAX_SERVICES)
+            .inspect(|_| work::count(1))
+            .filter(move |number| !taken.contains(number))
+    }
+
+    /// Gives a service a number that is free.
+    pub(super) fn reserve_service(&mut self, key: ServiceKey, number: u32, now: Instant) {
         let placed = Placed {
             number,
             index: Index::Counter,
@@ -252,10 +263,10 @@ impl Model {
             prefix: 0,
             wheel: Wheel::default(),
             places: Arc::new(Places::stable(&[], now)),
+            wanted: None,
             in_table: false,
         };
         self.services.insert(key, placed);
-        Some(number)
     }
 }
 

@@ -14,7 +14,7 @@ use lb_common::{
 use super::{
     Numbers, Placed, Places, PlanError, Planner, ServiceKey, Target, TargetService, Write, address,
     ranges::{self, Counted},
-    wheel,
+    ration, wheel,
 };
 use crate::config::model::Protocol;
 
@@ -38,12 +38,31 @@ impl Planner {
         }
     }
 
-    /// Wheels, and the services that turn them.
+    /// Finds the services that aren't as they were when they were last planned.
+    pub(super) fn find_changed(&mut self, target: &Target) {
+        let placed = &self.model.services;
+        let halvings = ration::halvings(target, placed, self.model.chunks.total());
+        let is_same = |key: &ServiceKey, service: &TargetService| {
+            let placed = placed.get(key);
+            let wanted = placed.and_then(|placed| placed.wanted.as_deref());
+            let keeps_length = halvings == self.model.halvings || service.index.is_steady();
+            keeps_length && wanted == Some(service)
+        };
+        let services = target.services.iter();
+        let changed = services.filter(|(key, service)| !is_same(key, service));
+        self.changed = changed.map(|(key, _)| *key).collect();
+        self.model.halvings = halvings;
+    }
+
+    /// Wheels, and the services that turn them, of the services that have changed.
     pub(super) fn services(&mut self, target: &Target, numbers: &Numbers) -> Result<(), PlanError> {
-        for (&key, service) in &target.services {
-            let numbers = numbers.get(&key).map_or(&[][..], Vec::as_slice);
+        for (&key, numbers) in numbers {
+            let service = &target.services[&key];
             self.weights(service, numbers);
             self.service(key, service, numbers)?;
+            if let Some(placed) = self.model.services.get_mut(&key) {
+                placed.wanted = Some(Arc::new(service.clone()));
+            }
         }
         Ok(())
     }
@@ -74,8 +93,8 @@ impl Planner {
             (placed.index, placed.keeping, placed.prefix)
                 == (service.index, service.keeping, service.prefix)
         });
-        let least = same.map_or(0, |placed| placed.places.slots().len());
-        let owners = wheel::owners(service, numbers, least as u32, |number| {
+        let least = placed.map_or(0, |placed| ration::least(service, placed));
+        let owners = wheel::owners(service, numbers, least, self.model.halvings, |number| {
             self.model.records[&number].state == BackendState::Active as u8
         });
         let places = if service.keeping == Keeping::Changes {
@@ -108,6 +127,7 @@ impl Planner {
             prefix: service.prefix,
             wheel: old.map_or(Wheel::default(), |old| old.wheel),
             places: Arc::new(places),
+            wanted: None,
             in_table: true,
         };
         self.turn(key, placed)

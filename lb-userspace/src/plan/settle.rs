@@ -158,10 +158,15 @@ fn only(places: &Places, rests: &[u16]) -> Option<u16> {
 
 /// Plans what time and a scan have changed: places a step further, and wheels that say so.
 /// What a scan has seen of a service whose places have changed meanwhile doesn't count.
-/// A wheel without room waits for the next time.
+/// A wheel without room waits for the next time. `None` when nothing changes.
 #[must_use]
-pub fn settle(model: &Model, scanned: &[(Watch, Seen)], lives: Lives, now: Instant) -> Plan {
-    let mut planner = Planner::new(model, now);
+pub fn settle(
+    model: &Model,
+    scanned: &[(Watch, Seen)],
+    lives: Lives,
+    now: Instant,
+) -> Option<Plan> {
+    let mut changed = Vec::new();
     for (key, placed) in &model.services {
         let life = lives.of(key.protocol);
         let found = scanned.binary_search_by_key(key, |(watch, _)| watch.key);
@@ -178,9 +183,16 @@ pub fn settle(model: &Model, scanned: &[(Watch, Seen)], lives: Lives, now: Insta
         if let Some(places) = placed.places.passed(is_clear, life, now) {
             let mut placed = placed.clone();
             placed.places = Arc::new(places);
-            // Without room it stays as it is.
-            let _ = planner.turn(*key, placed);
+            changed.push((*key, placed));
         }
     }
-    planner.done()
+    if changed.is_empty() {
+        return None;
+    }
+    let mut planner = Planner::new(model.clone(), now);
+    for (key, placed) in changed {
+        // Without room it stays as it is.
+        let _ = planner.turn(key, placed);
+    }
+    Some(planner.done())
 }

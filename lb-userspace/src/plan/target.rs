@@ -103,7 +103,7 @@ pub struct Target {
 }
 
 /// A service as it should be.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetService {
     /// How its wheel is indexed.
     pub index: Index,
@@ -119,7 +119,7 @@ pub struct TargetService {
 }
 
 /// A backend as it should be.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetBackend {
     /// How packets reach it.
     pub forward: Forward,

@@ -4,6 +4,7 @@ mod any_target;
 mod histories;
 mod life;
 mod order;
+mod scale;
 mod twin;
 mod world;
 

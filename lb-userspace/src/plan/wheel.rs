@@ -7,7 +7,7 @@ use lb_common::{
     hash,
 };
 
-use super::{TargetService, address};
+use super::{TargetService, address, ration, work};
 use crate::scheduler::{Fill, Share};
 
 /// The number of the backend that has each place of a service's wheel: one of those that
@@ -15,11 +15,13 @@ use crate::scheduler::{Fill, Share};
 /// `numbers` are the backends' in the service's order.
 ///
 /// A wheel that flows find by their hash has `least_length` places or more: those that it
-/// has already, or 0. Its length doesn't depend on which backends are active.
+/// has already, or 0. Its length doesn't depend on which backends are active. `halvings`
+/// tells how often lengths are halved, see [`Fill::length`].
 pub(super) fn owners(
     service: &TargetService,
     numbers: &[u16],
     least_length: u32,
+    halvings: u8,
     is_active: impl Fn(u16) -> bool,
 ) -> Vec<u16> {
     let shares = |of_backups: bool, only_active: bool| -> Vec<Share> {
@@ -37,7 +39,7 @@ pub(super) fn owners(
     let fill = Fill::of(service.index);
     let length = |shares: &[Share]| {
         let weights: Vec<u16> = shares.iter().map(|share| share.weight).collect();
-        fill.length(&weights)
+        fill.length(&weights, halvings)
     };
     let mut active = shares(false, true);
     if active.is_empty() {
@@ -45,11 +47,9 @@ pub(super) fn owners(
     }
     let length = match service.index.is_steady() {
         false => length(&active),
-        true => {
-            let all = length(&shares(false, false)).max(length(&shares(true, false)));
-            all.max(least_length)
-        }
+        true => ration::longest(service, least_length, halvings),
     };
+    work::count(u64::from(length));
     fill.owners(&active, length)
 }
 
@@ -94,7 +94,7 @@ mod tests {
 
     fn owners_of(index: Index, weights: &[i16], down: &[u16]) -> Vec<u16> {
         let (service, numbers) = service(index, weights);
-        owners(&service, &numbers, 0, |number| !down.contains(&number))
+        owners(&service, &numbers, 0, 0, |number| !down.contains(&number))
     }
 
     #[test]
@@ -116,9 +116,9 @@ mod tests {
         let down: Vec<u16> = (2..=11).collect();
         assert_eq!(owners_of(Index::Source, &eleven, &down), [1; 2_042]);
         let (three, numbers) = service(Index::Hash, &[1, 1, -1]);
-        assert_eq!(owners(&three, &numbers, 0, |_| true).len(), 1_021);
-        assert_eq!(owners(&three, &numbers, 2_042, |_| true).len(), 2_042);
-        assert_eq!(owners(&three, &numbers, 2_042, |n| n == 3), [3; 2_042]);
+        assert_eq!(owners(&three, &numbers, 0, 0, |_| true).len(), 1_021);
+        assert_eq!(owners(&three, &numbers, 2_042, 0, |_| true).len(), 2_042);
+        assert_eq!(owners(&three, &numbers, 2_042, 0, |n| n == 3), [3; 2_042]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ fn wheel(backends: &[Backend], length: u32) -> Vec<u64> {
 
 fn own_length(backends: &[Backend]) -> u32 {
     let weights: Vec<u16> = backends.iter().map(|backend| backend.1).collect();
-    maglev_length(&weights)
+    maglev_length(&weights, 0)
 }
 
 /// The greatest distance of a share from its weight, as a part of that share.
@@ -58,14 +58,19 @@ fn equal(identities: impl IntoIterator<Item = u64>) -> Vec<Backend> {
 
 #[test]
 fn lengths_are_doubled_until_each_backend_has_a_hundred_places() {
-    assert_eq!(maglev_length(&[]), 0);
-    assert_eq!(maglev_length(&[256]), 1_021);
-    assert_eq!(maglev_length(&[1; 10]), 1_021);
-    assert_eq!(maglev_length(&[1; 11]), 2_042);
-    assert_eq!(maglev_length(&[10, 1]), 2_042);
-    assert_eq!(maglev_length(&[100, 10]), 2_042);
-    assert_eq!(maglev_length(&[1; 653]), 65_344);
-    assert_eq!(maglev_length(&[1; 65_535]), 65_344);
+    assert_eq!(maglev_length(&[], 0), 0);
+    assert_eq!(maglev_length(&[256], 0), 1_021);
+    assert_eq!(maglev_length(&[1; 10], 0), 1_021);
+    assert_eq!(maglev_length(&[1; 11], 0), 2_042);
+    assert_eq!(maglev_length(&[10, 1], 0), 2_042);
+    assert_eq!(maglev_length(&[100, 10], 0), 2_042);
+    assert_eq!(maglev_length(&[1; 653], 0), 65_344);
+    assert_eq!(maglev_length(&[1; 65_535], 0), 65_344);
+    assert_eq!(maglev_length(&[1; 16], 0), 2_042);
+    assert_eq!(maglev_length(&[1; 16], 1), 1_021);
+    assert_eq!(maglev_length(&[1; 653], 3), 8_168);
+    assert_eq!(maglev_length(&[1; 653], 9), 1_021);
+    assert_eq!(maglev_length(&[1; 1_500], 16), 2_042);
 }
 
 #[test]
@@ -153,4 +158,18 @@ fn few_places_move_on_average_in_the_shortest_wheels() {
         let mean = moved.sum::<f64>() / rounds as f64;
         assert!(mean <= 0.02, "{mean} with {backends}");
     }
+}
+
+#[test]
+fn a_share_of_less_than_a_place_is_one() {
+    let mut backends: Vec<Backend> = (1..=8).map(|one| (one, 256)).collect();
+    backends.extend((9..=16).map(|one| (one, 1)));
+    let owners = wheel(&backends, 1_021);
+    for one in 9..=16 {
+        assert_eq!(owners.iter().filter(|owner| **owner == one).count(), 1);
+    }
+    // More backends than places: as many have one as there are.
+    let many = equal(1..=1_100);
+    let had: BTreeSet<u64> = wheel(&many, 1_021).into_iter().collect();
+    assert_eq!(had.len(), 1_021);
 }

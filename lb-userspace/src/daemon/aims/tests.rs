@@ -161,7 +161,7 @@ const IPIP: &str = "forward = \"tunnel\"\nencapsulation = \"ipip\"";
 
 /// What becomes of the only backend, and of the way to it.
 fn one(config: &Config, net: &NetState) -> (TargetBackend, Way) {
-    let (target, ways) = aims(config, &HashMap::new(), net, &ports());
+    let (target, ways) = aims(config, |_: &TargetId| None, net, &ports());
     let service = target.services.into_values().next().expect("a service");
     let (_, backend) = service.backends.into_iter().next().expect("a backend");
     (backend, ways.into_values().next().expect("a way"))
@@ -287,7 +287,7 @@ fn the_pool_has_its_ipv4_addresses_first() {
     let web = service("203.0.113.10", "443", "forward = \"full-nat\"");
     let config = config(tables, &web, "192.0.2.11");
     let (shape, addresses) = pool(&config);
-    let (target, _) = aims(&config, &HashMap::new(), &net(), &ports());
+    let (target, _) = aims(&config, |_: &TargetId| None, &net(), &ports());
     assert_eq!(addresses, [ip("192.0.2.200"), ip("2001:db8::200")]);
     assert_eq!(target.pool, addresses);
     let want = abi::Pool {
@@ -313,7 +313,7 @@ fn ports_of_services_are_told_by_their_first() {
     let all = |port: &str| {
         let dsr = service("203.0.113.10", port, "forward = \"dsr\"");
         let config = config("", &dsr, "192.0.2.11");
-        let (target, _) = aims(&config, &HashMap::new(), &net(), &ports());
+        let (target, _) = aims(&config, |_: &TargetId| None, &net(), &ports());
         let (key, service) = target.services.into_iter().next().expect("a service");
         (key.port, service.range, service.backends[0].0.port())
     };
@@ -329,7 +329,10 @@ fn the_way_back_is_known_for_the_families_of_clients() {
         let forward = format!("forward = \"{forward}\"");
         let config = config("", &service(vip, "443", &forward), backend);
         let wanted = wanted_hops(&config, &net(), &ports());
-        (aims(&config, &HashMap::new(), &net(), &ports()).0, wanted)
+        (
+            aims(&config, |_: &TargetId| None, &net(), &ports()).0,
+            wanted,
+        )
     };
     let (dsr, _) = of("203.0.113.10", "dsr", "192.0.2.11");
     assert!(dsr.routes.is_empty() && dsr.routes6.is_empty() && dsr.neighbours.is_empty());
@@ -380,7 +383,7 @@ fn schedulers_become_indexes() {
             false => "192.0.2.11",
         };
         let config = config("", &service, backend);
-        let (target, _) = aims(&config, &HashMap::new(), &net(), &ports());
+        let (target, _) = aims(&config, |_: &TargetId| None, &net(), &ports());
         let service = target.services.into_values().next().expect("a service");
         (service.index, service.keeping, service.prefix)
     };
@@ -414,6 +417,6 @@ fn only_a_healthy_backend_is_up() {
         (Draining, None, BackendState::Draining),
     ];
     for (admin, health, want) in rows {
-        assert_eq!(state(admin, health.as_ref()), want, "{admin:?} {health:?}");
+        assert_eq!(state(admin, health), want, "{admin:?} {health:?}");
     }
 }

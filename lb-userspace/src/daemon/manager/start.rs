@@ -120,11 +120,6 @@ impl Manager {
                 "taking over what is loaded"
             );
         }
-        let mut ports = Ports::new(pins, identity, args.sample.map_or(0, |n| n.get()));
-        ports
-            .set(&config.node.interfaces, &net, &mut tables)
-            .await?;
-
         let kept = args.run_dir.join(RUNTIME_CHANGES);
         let kept = RuntimeChanges::load(&kept).with_context(|| {
             format!(
@@ -137,6 +132,9 @@ impl Manager {
             warn!("{warning}");
         }
         let (events, health_events) = mpsc::channel(1024);
+        let names = desired.config().node.interfaces.clone();
+        let mut ports = Ports::new(pins, identity, args.sample.map_or(0, |n| n.get()));
+        let loading = ports.begin(&names, &net, &mut tables)?;
         let mut manager = Manager {
             args: args.clone(),
             started: SystemTime::now(),
@@ -144,6 +142,7 @@ impl Manager {
             health: HashMap::new(),
             net,
             ways: Ways::new(),
+            target: None,
             ports,
             tables,
             counters,
@@ -159,9 +158,15 @@ impl Manager {
             health_events,
             net_changes,
         };
-        manager.warn_of_forwarding();
         manager.watch_health().await;
-        manager.reconcile()?;
+        // Beside the verifier. What is loading must have ended before a failure is told: it
+        // pins maps.
+        let planned = manager.plan();
+        manager.ports.end(&names, loading).await?;
+        let (plan, target) = planned?;
+        manager.carry_out(plan)?;
+        manager.target = Some(target);
+        manager.warn_of_forwarding();
         Ok(manager)
     }
 }

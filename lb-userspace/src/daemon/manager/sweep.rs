@@ -96,8 +96,10 @@ impl Manager {
         self.tables.put_loads(&self.model.weights, &found.open);
         let scanned: Vec<_> = watches.into_iter().zip(found.seen).collect();
         let lives = Lives::from(&self.desired.config().timeouts);
-        let plan = plan::settle(&self.model, &scanned, lives, Instant::now());
-        if let Err(error) = self.carry_out(plan) {
+        let settled = plan::settle(&self.model, &scanned, lives, Instant::now());
+        if let Some(plan) = settled
+            && let Err(error) = self.carry_out(plan)
+        {
             error!("wheels stay as they were: {error}");
         }
         let released = self

@@ -215,8 +215,9 @@ impl World {
     /// What the last sweep has shown.
     pub fn settle(&mut self, chatty: u32) {
         let Some(scan) = self.scan.take() else { return };
-        let plan = settle(&self.model, &scan.seen, LIVES, self.now());
-        self.carry_out(plan, chatty);
+        if let Some(plan) = settle(&self.model, &scan.seen, LIVES, self.now()) {
+            self.carry_out(plan, chatty);
+        }
         let is_named =
             |number| !scan.retired.contains(&number) || scan.flows[usize::from(number)] > 0;
         for number in self.model.release(is_named) {
