@@ -8,19 +8,20 @@ mod endpoint;
 mod ports;
 mod route;
 mod told;
+mod watch;
 
 use core::ptr;
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray},
+    maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use lb_common::{
     abi::{
         Address, Backend, BackendCounters, Bucket, Cursor, Endpoint, Fragment, FragmentKey,
-        Identity, Load, Neighbour, PortBucket, Route, Route6, Tunnel, WHEEL_CHUNK, Wheel,
-        WheelChunk,
+        Identity, Load, Neighbour, PortBucket, Route, Route6, Tunnel, WHEEL_CHUNK, WatchCount,
+        Wheel, WheelChunk,
     },
     flow::BUCKET_SLOTS,
     limits,
@@ -35,6 +36,7 @@ pub use endpoint::EndpointRef;
 pub use ports::{PortSlot, pool_address, port_bucket};
 pub use route::{Destination, route};
 pub use told::may_tell;
+pub use watch::{is_watched, tell, watched};
 
 /// Size of the flow table unless userspace sets another.
 const FLOW_BUCKETS: u32 = limits::flow_buckets(1_000_000);
@@ -88,6 +90,10 @@ static VERDICTS: PerCpuArray<[u64; VERDICT_SLOTS as usize]> = PerCpuArray::with_
 
 #[map]
 static TOO_BIG: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static OPENED: RingBuf = RingBuf::with_byte_size(limits::WATCH_RING, 0);
+#[map]
+static WATCH_COUNTS: PerCpuArray<WatchCount> = PerCpuArray::with_max_entries(1, 0);
 
 /// Not read here: what userspace must find again after a restart.
 #[map]

@@ -33,8 +33,17 @@ pub(super) const DEVICES: &str = "DEVICES";
 /// device map of which one takes frames in several buffers and the other doesn't.
 const DEVICES_FRAGS: &str = "DEVICES_FRAGS";
 
+/// What is watched: a section of the object, of which the loader makes a map.
+pub(super) const WATCH: &str = ".bss.watch";
+/// Where that is pinned: names on a BPF file system have no dots.
+pub(super) const WATCH_PIN: &str = "WATCH";
+/// The ring in which new connections are told.
+pub(super) const OPENED: &str = "OPENED";
+/// What each CPU has told.
+pub(super) const WATCH_COUNTS: &str = "WATCH_COUNTS";
+
 /// Every map that all interfaces share and that outlives the daemon.
-pub const SHARED_MAPS: [&str; 20] = [
+pub const SHARED_MAPS: [&str; 22] = [
     "FLOWS",
     "ENDPOINTS",
     "PILOTS",
@@ -55,6 +64,8 @@ pub const SHARED_MAPS: [&str; 20] = [
     "PORTS",
     "FRAGMENTS",
     "TOO_BIG",
+    OPENED,
+    WATCH_COUNTS,
 ];
 
 /// What is constant for one interface's program.
@@ -143,6 +154,7 @@ impl Object {
             for name in SHARED_MAPS {
                 loader.map_pin_path(name, pins.join(name));
             }
+            loader.map_pin_path(WATCH, pins.join(WATCH_PIN));
             if constants.has_buffers {
                 loader.map_pin_path(DEVICES, pins.join(DEVICES_FRAGS));
             }
