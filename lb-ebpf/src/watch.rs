@@ -41,7 +41,12 @@ extern "C" fn step_watch(high: u64, low: u64, rest: u64) -> u64 {
     }
     maps::tell(now, || Opened {
         at: now,
-        client: [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32],
+        client: [
+            high as u32,
+            (high >> 32) as u32,
+            low as u32,
+            (low >> 32) as u32,
+        ],
         // IPv4 has only the first word.
         vip: backend.vip::<Six>().words(),
         client_port: rest as u16,

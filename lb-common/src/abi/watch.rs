@@ -133,9 +133,8 @@ mod tests {
     #[test]
     fn a_window_has_so_many_and_the_rest_is_counted() {
         let mut count = WatchCount::default();
-        let admitted = |count: &mut WatchCount, window| {
-            (0..10).filter(|_| count.admits(window, 3)).count()
-        };
+        let admitted =
+            |count: &mut WatchCount, window| (0..10).filter(|_| count.admits(window, 3)).count();
         assert_eq!(admitted(&mut count, 7), 3);
         assert_eq!(admitted(&mut count, 7), 0);
         assert_eq!(admitted(&mut count, 8), 3, "another window");

@@ -8,7 +8,10 @@ use std::{
 
 use aya::maps::{MapData, MapType};
 
-use super::{DatapathError, kernel_error, object::SHARED_MAPS};
+use super::{
+    DatapathError, kernel_error,
+    object::{SHARED_MAPS, WATCH_PIN},
+};
 
 /// A map and its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +35,7 @@ pub struct MapSize {
 /// [`DatapathError::NotPermitted`] or [`DatapathError::Kernel`].
 pub fn sizes(directory: &Path) -> Result<Vec<MapSize>, DatapathError> {
     let size = |&name| size(&directory.join(name), name);
-    SHARED_MAPS.iter().map(size).collect()
+    SHARED_MAPS.iter().chain([&WATCH_PIN]).map(size).collect()
 }
 
 fn size(path: &Path, name: &'static str) -> Result<MapSize, DatapathError> {

@@ -16,6 +16,7 @@ mod recover;
 mod recover_tests;
 mod routes;
 pub mod tables;
+pub mod watch;
 
 pub use attach::{Attachment, Place};
 pub use counters::Counters;
@@ -23,6 +24,7 @@ pub use flows::{Flows, PortsUsed, Swept};
 pub use object::{Constants, Object};
 pub use pins::Pins;
 pub use tables::{Tables, WriteError};
+pub use watch::{Ring, Switch};
 
 use std::{io, path::PathBuf};
 
