@@ -44,3 +44,4 @@ mod flows;
 mod malformed;
 mod race;
 mod sample;
+mod watch;
