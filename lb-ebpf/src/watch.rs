@@ -27,8 +27,7 @@ pub fn opened<I: Ip>(segment: &Segment<I>, backend: BackendRef) {
 }
 
 /// Tells of a connection: the client's address, and the ports, the backend's number, the
-/// protocol and the family in one word. What calls it is laid out of the usual way.
-#[cold]
+/// protocol and the family in one word.
 #[inline(never)]
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]

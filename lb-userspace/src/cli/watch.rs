@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Output, client::Asker, table::count};
+use super::{Output, client::Asker};
 use crate::api::{
     client::{Client, ClientError},
     watch::{Ask, Opening, Told, line},
@@ -44,7 +44,7 @@ fn json(told: &Told) -> String {
 fn shown(told: &Told) -> String {
     match told {
         Told::Opened(opening) => opened(opening),
-        Told::NotShown { not_shown } => format!("… {} more not shown", count(*not_shown)),
+        Told::NotShown { not_shown } => format!("… {not_shown} more not shown"),
     }
 }
 
