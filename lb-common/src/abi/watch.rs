@@ -40,7 +40,7 @@ impl Watch {
 #[inline(always)]
 pub const fn service_bit(service: u16) -> (usize, u64) {
     (
-        service as usize / 64 & (SERVICE_WORDS - 1),
+        (service as usize / 64) & (SERVICE_WORDS - 1),
         1 << (service % 64),
     )
 }
