@@ -18,6 +18,8 @@ pub const WHEEL_ENTRIES: u32 = 1 << 23;
 pub const MAX_INTERFACES: u32 = 64;
 /// Port ranges of one VIP, those of both protocols together.
 pub const MAX_VIP_RANGES: u32 = 8;
+/// Bytes of the ring in which new connections are told: 4,096 of them.
+pub const WATCH_RING: u32 = 1 << 18;
 /// Addresses of the `full-nat` pool, both families together.
 pub const MAX_POOL: u32 = 64;
 /// Fragmented packets whose later fragments are awaited at one time.

@@ -30,3 +30,4 @@ pub mod service;
 pub mod steps;
 pub mod transmit;
 pub mod turn;
+pub mod watch;

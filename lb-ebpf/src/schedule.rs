@@ -14,7 +14,7 @@ use crate::{
     maps::{BackendRef, EndpointRef},
     node,
     parse::Segment,
-    turn,
+    turn, watch,
 };
 
 /// A backend, and how it was chosen.
@@ -138,6 +138,9 @@ fn moved<I: Ip, F: Flows<I>>(
     };
     if chosen.backend.is_some() {
         F::change(slot, slot.entry.moved(chosen.backend.number(), now, state));
+        if segment.opens() {
+            watch::opened(segment, chosen.backend);
+        }
     }
     chosen.at(slot)
 }
@@ -179,6 +182,9 @@ fn unknown<I: Ip, F: Flows<I>>(
             return chosen;
         }
         if F::enter(key, slot, chosen.backend.number(), now, State::New) {
+            if opens {
+                watch::opened(segment, chosen.backend);
+            }
             return chosen.at(slot);
         }
     }
@@ -246,12 +252,14 @@ pub fn stable<I: Ip>(service: EndpointRef, segment: &Segment<I>, hash: u64) -> O
     if !slot.is_stable() {
         return None;
     }
-    let verdict = if segment.opens() {
-        Verdict::ForwardNew
-    } else {
-        Verdict::ForwardStable
-    };
-    Some(handed(slot.backend(), verdict))
+    if !segment.opens() {
+        return Some(handed(slot.backend(), Verdict::ForwardStable));
+    }
+    let choice = handed(slot.backend(), Verdict::ForwardNew);
+    if choice.backend.is_some() {
+        watch::opened(segment, choice.backend);
+    }
+    Some(choice)
 }
 
 /// The backend of that number; a place that nobody has taken over has 0.
@@ -321,8 +329,12 @@ fn unentered<I: Ip, F: Flows<I>>(slot: wheel::Slot, segment: &Segment<I>, key: &
     if number == 0 {
         return Choice::none(Verdict::DropNoBackend);
     }
+    let backend = BackendRef::get(number);
+    if opened != 0 {
+        watch::opened(segment, backend);
+    }
     Choice {
-        backend: BackendRef::get(number),
+        backend,
         verdict,
         opened,
         place: 0,

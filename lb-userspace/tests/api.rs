@@ -2,7 +2,7 @@
 
 mod fake;
 
-use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{ops::ControlFlow, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use fake::Daemon;
 use flowgate::{
@@ -10,6 +10,7 @@ use flowgate::{
         client::{Client, ClientError},
         socket::{self, BindError},
         types::{AdminView, ApiError},
+        watch::Ask,
     },
     desired::Change,
 };
@@ -42,6 +43,52 @@ async fn send(socket: &Path, method: &str, path: &str, body: &str) -> (u16, Stri
         &format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}"),
     )
     .await
+}
+
+#[tokio::test]
+async fn new_connections_are_json_lines() {
+    let daemon = Daemon::start();
+    let (status, body) = send(&daemon.socket, "POST", "/v1/flows/watch", "{}").await;
+    assert_eq!(status, 200);
+    assert!(body.contains("{\"not_shown\":12345}\n"), "{body}");
+    for (wrong, reason) in [
+        (r#"{"rate": 0}"#, "the rate 0"),
+        (r#"{"rate": 100001}"#, "the rate 100001"),
+        (r#"{"service": "web"}"#, "unknown field"),
+        ("", "is not what is asked for"),
+    ] {
+        let (status, body) = send(&daemon.socket, "POST", "/v1/flows/watch", wrong).await;
+        assert_eq!(status, 400, "{wrong}: {body}");
+        assert!(body.contains(reason), "{wrong}: {body}");
+    }
+    let (status, _) = send(&daemon.socket, "GET", "/v1/flows/watch", "").await;
+    assert_eq!(status, 405);
+}
+
+/// What the client breaks off is broken off, and what it can't reach it says.
+#[tokio::test]
+async fn a_watch_goes_on_until_somebody_ends_it() {
+    let daemon = Daemon::start();
+    let client = Client::new(&daemon.socket);
+    let ask: Ask = serde_json::from_str("{}").unwrap();
+    let mut told = Vec::new();
+    let broken_off = client.watch(&ask, |news| {
+        told.push(news.is_some());
+        match told.len() {
+            2 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    broken_off.await.unwrap();
+    assert_eq!(told, [false, true]);
+    let mut shown = 0;
+    let ended = client.watch(&ask, |news| {
+        shown += usize::from(news.is_some());
+        ControlFlow::Continue(())
+    });
+    let error = ended.await.unwrap_err();
+    assert!(matches!(error, ClientError::Unreachable(_)), "{error}");
+    assert_eq!(shown, 3);
 }
 
 #[tokio::test]

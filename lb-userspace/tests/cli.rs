@@ -135,6 +135,24 @@ fn flows_are_counted_and_found() {
 }
 
 #[test]
+fn new_connections_are_shown_as_they_are_told() {
+    let daemon = Daemon::start();
+    let text = session(
+        &daemon.socket,
+        &[
+            "flows --watch",
+            "flows --watch --service dns --rate 1000 --output json",
+            "flows --watch --rate 0",
+            "flows --watch --rate 100001",
+            "flows --rate 10",
+            "flows --service web",
+            "flows --watch find tcp 198.51.100.7:1 203.0.113.10:80",
+        ],
+    );
+    insta::assert_snapshot!("watch", text);
+}
+
+#[test]
 fn refusals_of_the_daemon() {
     let daemon = Daemon::start();
     let text = session(

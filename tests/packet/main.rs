@@ -45,3 +45,4 @@ mod flows;
 mod malformed;
 mod race;
 mod sample;
+mod watch;

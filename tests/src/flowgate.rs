@@ -160,11 +160,16 @@ impl Flowgate {
         expect_success(&command.output()?, "unload").map(drop)
     }
 
+    /// Where the daemon serves.
+    pub fn socket(&self) -> PathBuf {
+        self.run_dir.join("flowgate.sock")
+    }
+
     /// Runs the command line against the daemon's socket.
     pub fn command(&self, arguments: &[&str]) -> Result<Output> {
         Command::new(&self.binary)
             .arg("--socket")
-            .arg(self.run_dir.join("flowgate.sock"))
+            .arg(self.socket())
             .args(arguments)
             .output()
             .with_context(|| format!("cannot start {}", self.binary.display()))

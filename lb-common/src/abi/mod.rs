@@ -14,6 +14,7 @@ mod load;
 mod ports;
 mod route;
 mod tunnel;
+mod watch;
 
 pub use backend::{Backend, BackendState, Forward};
 pub use counters::{BackendCounters, Cursor};
@@ -27,6 +28,7 @@ pub use load::Load;
 pub use ports::{Owner, Pool, PortBucket};
 pub use route::{Hop, Neighbour, Route, Route6};
 pub use tunnel::Tunnel;
+pub use watch::{Opened, Watch, WatchCount, service_bit, window};
 
 use crate::flow::BUCKET_SLOTS;
 

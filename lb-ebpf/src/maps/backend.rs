@@ -148,6 +148,13 @@ impl BackendRef {
         field!(self.record, vip_port)
     }
 
+    /// Its service's number.
+    #[inline(always)]
+    #[must_use]
+    pub fn service(self) -> u16 {
+        field!(self.record, service)
+    }
+
     /// Another backend that is the same server; 0 for none.
     #[inline(always)]
     #[must_use]

@@ -9,18 +9,19 @@ mod ports;
 mod region;
 mod route;
 mod told;
+mod watch;
 
 use core::ptr;
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray},
+    maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use lb_common::{
     abi::{
         Address, BackendCounters, Cursor, Fragment, FragmentKey, Identity, Load, Neighbour,
-        WHEEL_CHUNK, Wheel,
+        WHEEL_CHUNK, WatchCount, Wheel,
     },
     limits,
     verdict::VERDICT_SLOTS,
@@ -36,6 +37,7 @@ pub use endpoint::{EndpointRef, is_known};
 pub use ports::{PortSlot, pool_address, port_bucket};
 pub use route::{Destination, route};
 pub use told::may_tell;
+pub use watch::{is_watched, tell, watched};
 
 #[map]
 static FRAGMENTS: LruHashMap<FragmentKey, Fragment> =
@@ -57,6 +59,10 @@ static VERDICTS: PerCpuArray<[u64; VERDICT_SLOTS as usize]> = PerCpuArray::with_
 
 #[map]
 static TOO_BIG: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static OPENED: RingBuf = RingBuf::with_byte_size(limits::WATCH_RING, 0);
+#[map]
+static WATCH_COUNTS: PerCpuArray<WatchCount> = PerCpuArray::with_max_entries(1, 0);
 
 /// Not read here: what userspace must find again after a restart.
 #[map]

@@ -7,7 +7,8 @@
 
 use lb_common::{
     abi::{
-        Address, Backend, Bucket, Endpoint, Load, PortBucket, Route, Route6, Tunnel, WheelChunk,
+        Address, Backend, Bucket, Endpoint, Load, PortBucket, Route, Route6, Tunnel, Watch,
+        WheelChunk,
     },
     limits,
 };
@@ -82,6 +83,8 @@ regions! {
     pool = POOL: [Address; limits::MAX_POOL];
     /// Their ports. A node's has as many buckets as its pool.
     ports = PORTS: [PortBucket; 1];
+    /// What is watched.
+    watch = WATCH: [Watch; 1];
     /// Routes of IPv4.
     routes = ROUTES: [Route; limits::MAX_ROUTES];
     /// Routes of IPv6.

@@ -1,5 +1,7 @@
 //! The API's client: one connection and one deadline for each request.
 
+mod watch;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -26,6 +28,10 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The largest answer, in bytes: several times that of the most backends.
 const MAX_ANSWER: usize = 256 << 20;
+
+type Sender = http1::SendRequest<Full<Bytes>>;
+/// What moves the bytes of a connection.
+type Connected = http1::Connection<TokioIo<UnixStream>, Full<Bytes>>;
 
 /// Asks the daemon.
 #[derive(Debug, Clone)]
@@ -178,10 +184,7 @@ impl Client {
         if status.is_success() {
             return serde_json::from_slice(&answer).map_err(|error| self.garbled(error));
         }
-        match serde_json::from_slice(&answer) {
-            Ok(error) => Err(ClientError::Refused(error)),
-            Err(_) => Err(self.garbled(format!("HTTP status {status}"))),
-        }
+        Err(self.refused(status, &answer))
     }
 
     async fn exchange(
@@ -190,19 +193,8 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), ClientError> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|error| unreachable(&self.socket, &error))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| self.garbled(error))?;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "flowgate")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(|error| self.garbled(error))?;
+        let (mut sender, connection) = self.connect().await?;
+        let request = self.request(method, path, body)?;
         let answer = async {
             let response = sender.send_request(request).await?;
             let status = response.status();
@@ -218,6 +210,37 @@ impl Client {
             _ = connection => answer.await,
         }
         .map_err(|error| self.garbled(error))
+    }
+
+    async fn connect(&self) -> Result<(Sender, Connected), ClientError> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|error| unreachable(&self.socket, &error))?;
+        http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.garbled(error))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "flowgate")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| self.garbled(error))
+    }
+
+    fn refused(&self, status: StatusCode, answer: &[u8]) -> ClientError {
+        match serde_json::from_slice(answer) {
+            Ok(error) => ClientError::Refused(error),
+            Err(_) => self.garbled(format!("HTTP status {status}")),
+        }
     }
 
     fn silent(&self) -> ClientError {

@@ -5,3 +5,4 @@ pub mod flows;
 pub mod server;
 pub mod socket;
 pub mod types;
+pub mod watch;

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{
         DefaultBodyLimit, Path, State,
         rejection::{BytesRejection, PathRejection},
@@ -13,6 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
+use futures_util::StreamExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixListener;
 
@@ -21,6 +22,7 @@ use super::{
     types::{
         ApiError, BackendPatch, ChangeReply, NewBackend, ReloadReply, ServiceView, Stats, Status,
     },
+    watch::{self, Ask, Telling},
 };
 use crate::{
     config::model::{AdminState, Protocol},
@@ -44,6 +46,8 @@ pub trait Control: Clone + Send + Sync + 'static {
         &self,
         asked: Connection,
     ) -> impl Future<Output = Result<FlowAnswer, ControlError>> + Send;
+    /// New connections, as they come.
+    fn watch(&self, ask: Ask) -> impl Future<Output = Result<Telling, ControlError>> + Send;
     /// Makes a change, whole or not at all.
     fn change(
         &self,
@@ -114,6 +118,7 @@ pub fn router<C: Control>(control: C) -> Router {
             delete(remove::<C>).patch(patch::<C>),
         )
         .route("/v1/flows", get(flows::<C>))
+        .route("/v1/flows/watch", post(follow::<C>))
         .route("/v1/flows/{protocol}/{client}/{vip}", get(flow::<C>))
         .route("/v1/reload", post(reload::<C>))
         .fallback(unknown_path)
@@ -236,6 +241,24 @@ async fn flow<C: Control>(
     Ok(Json(control.flow(asked).await?))
 }
 
+async fn follow<C: Control>(
+    State(control): State<C>,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Response, Failure> {
+    let ask: Ask = body(bytes, r#"{"services": ["web"], "rate": 1000} or {}"#)?;
+    if !Ask::RATES.contains(&ask.rate) {
+        let (least, most) = (Ask::RATES.start(), Ask::RATES.end());
+        return Err(Failure::new(
+            StatusCode::BAD_REQUEST,
+            format!("the rate {} is none that can be had", ask.rate),
+            format!("give one of {least} to {most} connections a second"),
+        ));
+    }
+    let lines = control.watch(ask).await?.map(|told| watch::line(&told));
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((kind, Body::from_stream(lines)).into_response())
+}
+
 async fn reload<C: Control>(State(control): State<C>) -> Answer<ReloadReply> {
     Ok(Json(control.reload().await?))
 }
@@ -298,7 +321,7 @@ async fn unknown_path() -> Failure {
         StatusCode::NOT_FOUND,
         "there is no such path",
         "there are /v1/status, /v1/services, /v1/stats, /v1/reload, \
-         /v1/flows[/{protocol}/{client}/{vip}] and /v1/services/{service}/backends[/{backend}]",
+         /v1/flows[/{protocol}/{client}/{vip}], /v1/flows/watch and /v1/services/{service}/backends[/{backend}]",
     )
 }
 
@@ -306,6 +329,6 @@ async fn wrong_method() -> Failure {
     Failure::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "this path has no such method",
-        "GET tells, POST adds or reloads, PATCH changes a backend, DELETE removes one",
+        "GET tells, POST adds, reloads or watches, PATCH changes a backend, DELETE removes one",
     )
 }

@@ -124,7 +124,7 @@ pub enum Command {
     Status,
     /// Show the counters: what became of packets, and who got them
     Stats,
-    /// Count the flows that are remembered, or find one
+    /// Count the flows that are remembered, find one, or watch new ones
     #[command(after_help = flows::HELP)]
     Flows(FlowsArgs),
     /// Show services

@@ -14,6 +14,7 @@ use crate::{
         client::{Client, ClientError},
         flows::{Connection, FlowAnswer},
         types::ServiceView,
+        watch::Ask,
     },
     config::{
         model::Config,
@@ -30,6 +31,7 @@ pub(super) enum Question {
     Backends(Option<String>),
     Flows,
     Flow(Connection),
+    Watch(Ask),
     Change(Change),
     Reload,
 }
@@ -117,6 +119,7 @@ impl Asker<'_> {
                 self.answer(&flows::census(&census), &census)
             }
             Question::Flow(asked) => self.flow(&asked, &client.flow(&asked).await?),
+            Question::Watch(ask) => self.watch(client, &ask).await?,
             Question::Change(change) => {
                 let reply = client.change(change).await?;
                 self.answer(&format!("{}\n", reply.message), &reply)

@@ -13,6 +13,7 @@ use crate::{
         Connection, FlowAnswer, FlowCensus, FlowCounts, FlowState, FlowView, HashView, Remembers,
         Stage, TableMemory, socket,
     },
+    api::watch::Ask,
     config::model::Protocol,
 };
 
@@ -24,8 +25,14 @@ counted, and one that you name can be found, but who is connected can't be liste
 A service that goes by the client's hash in the mode dsr or tunnel remembers flows only
 while its backends change.
 
+With --watch, connections are told as they begin, at most so many in a second and node;
+of the rest it is told how many they were. It costs something only while somebody watches.
+
 Examples:
   flowgate flows
+  flowgate flows --watch
+  flowgate flows --watch --service web --rate 10
+  flowgate flows --watch --output json | jq .client
   flowgate flows find tcp 198.51.100.7:40312 203.0.113.10:80
   flowgate flows find udp [2001:db8:c::7]:40312 [2001:db8::10]:53";
 
@@ -37,7 +44,17 @@ Exit status: 1 when no such flow is known.";
 
 /// What `flowgate flows` is told.
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct FlowsArgs {
+    /// Show connections as they begin, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+    /// Watch this service's only; may be given several times
+    #[arg(long = "service", value_name = "NAME", requires = "watch")]
+    pub services: Vec<String>,
+    /// Show at most N connections a second, 1–100,000
+    #[arg(long, value_name = "N", requires = "watch", default_value_t = Ask::RATE, value_parser = rate)]
+    pub rate: u32,
     /// To find one, instead of counting them.
     #[command(subcommand)]
     pub verb: Option<FlowsVerb>,
@@ -64,6 +81,10 @@ pub enum FlowsVerb {
 impl From<FlowsArgs> for Question {
     fn from(args: FlowsArgs) -> Self {
         match args.verb {
+            None if args.watch => Question::Watch(Ask {
+                services: args.services,
+                rate: args.rate,
+            }),
             None => Question::Flows,
             Some(FlowsVerb::Find {
                 protocol,
@@ -76,6 +97,12 @@ impl From<FlowsArgs> for Question {
             }),
         }
     }
+}
+
+fn rate(text: &str) -> Result<u32, String> {
+    let rate = text.parse().ok();
+    rate.filter(|rate| Ask::RATES.contains(rate))
+        .ok_or_else(|| "write a number from 1 to 100000".to_owned())
 }
 
 fn protocol(text: &str) -> Result<Protocol, String> {

@@ -6,6 +6,7 @@ mod flows;
 mod screen;
 mod table;
 mod views;
+mod watch;
 
 use std::{io, process::ExitCode};
 

@@ -1,6 +1,9 @@
 //! Where answers and errors go, and in which form.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    ops::ControlFlow,
+};
 
 use serde::Serialize;
 
@@ -34,6 +37,14 @@ impl Screen<'_> {
                 REFUSED
             }
             _ => 0,
+        }
+    }
+
+    /// Writes a line of an answer that goes on; breaks it off when nobody reads it.
+    pub(super) fn line(&mut self, text: &str) -> ControlFlow<()> {
+        match writeln!(self.out, "{text}").and_then(|()| self.out.flush()) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
         }
     }
 

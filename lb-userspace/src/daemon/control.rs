@@ -8,6 +8,7 @@ use crate::{
         flows::{Connection, FlowAnswer, FlowCensus},
         server::{Control, ControlError, ErrorKind},
         types::{ApiError, ChangeReply, ReloadReply, Stats, Status},
+        watch::{Ask, Telling},
     },
     desired::Change,
 };
@@ -21,6 +22,7 @@ pub(super) enum Request {
     Stats(Reply<Stats>),
     Flows(Reply<FlowCensus>),
     Flow(Connection, Reply<FlowAnswer>),
+    Watch(Ask, Reply<Telling>),
     Change(Change, Reply<ChangeReply>),
     Reload(Reply<ReloadReply>),
 }
@@ -63,6 +65,10 @@ impl Control for Handle {
 
     async fn flow(&self, asked: Connection) -> Result<FlowAnswer, ControlError> {
         self.ask(|reply| Request::Flow(asked, reply)).await
+    }
+
+    async fn watch(&self, ask: Ask) -> Result<Telling, ControlError> {
+        self.ask(|reply| Request::Watch(ask, reply)).await
     }
 
     async fn change(&self, change: Change) -> Result<ChangeReply, ControlError> {

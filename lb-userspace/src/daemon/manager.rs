@@ -6,6 +6,7 @@ mod health;
 mod network;
 mod start;
 mod sweep;
+mod watchers;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -25,6 +26,7 @@ use tracing::{debug, error, info, warn};
 use self::{
     network::Joined,
     sweep::{Pace, Swept},
+    watchers::Watchers,
 };
 use super::{
     RUNTIME_CHANGES,
@@ -47,7 +49,8 @@ use crate::{
     plan::{self, Model, Plan, PlanError, Target},
 };
 
-/// How often it is asked whether the flow table is to be looked at.
+/// How often it is asked whether the flow table is to be looked at, and whether somebody
+/// still watches.
 const LOOK: Duration = Duration::from_millis(125);
 
 pub(super) struct Manager {
@@ -71,6 +74,7 @@ pub(super) struct Manager {
     pace: Pace,
     ports_used: PortsUsed,
     joined: Joined,
+    watchers: Watchers,
     health_events: mpsc::Receiver<HealthEvent>,
     net_changes: watch::Receiver<Arc<NetState>>,
 }
@@ -107,7 +111,12 @@ impl Manager {
                     self.reconcile_and_log();
                 }
                 Some(request) = requests.recv() => self.answer(request).await,
-                _ = sweeps.tick() => self.begin_sweep(),
+                _ = sweeps.tick() => {
+                    self.begin_sweep();
+                    self.renew_watch();
+                }
+                Some(opened) = self.watchers.opened.recv() => self.tell(&opened[..]),
+                Some(watcher) = self.watchers.leavers.recv() => self.end_watch(watcher),
                 swept = async { self.sweep.as_mut().expect("guarded").await }, if self.sweep.is_some() => {
                     self.sweep = None;
                     match swept {
@@ -126,6 +135,7 @@ impl Manager {
             Request::Stats(reply) => drop(reply.send(self.stats().map_err(failed))),
             Request::Flows(reply) => self.count_flows(reply),
             Request::Flow(asked, reply) => drop(reply.send(self.find_flow(&asked))),
+            Request::Watch(ask, reply) => drop(reply.send(self.watch(ask))),
             Request::Change(change, reply) => drop(reply.send(self.change(change).await)),
             Request::Reload(reply) => drop(reply.send(self.reload().await)),
         }
@@ -308,6 +318,7 @@ impl Manager {
         for write in &plan.writes {
             debug!("{write}");
         }
+        self.watchers.forget_names();
         if let Err(error) = self.tables.apply(&plan.writes, &mut self.counters) {
             // Some of it is written: what the maps hold is to be read again.
             self.model = self.tables.recover();

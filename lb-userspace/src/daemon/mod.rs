@@ -6,6 +6,7 @@ pub mod aims;
 mod control;
 mod lock;
 mod manager;
+mod openings;
 mod ports;
 mod samples;
 mod views;

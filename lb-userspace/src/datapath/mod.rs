@@ -18,6 +18,7 @@ mod recover_tests;
 pub mod regions;
 mod routes;
 pub mod tables;
+pub mod watch;
 
 pub use attach::{Attachment, Place};
 pub use counters::Counters;
@@ -25,6 +26,7 @@ pub use flows::{Flows, PortsUsed, Swept};
 pub use object::{Constants, Object};
 pub use pins::Pins;
 pub use tables::{Tables, WriteError};
+pub use watch::{Ring, Switch};
 
 use std::{io, path::PathBuf};
 

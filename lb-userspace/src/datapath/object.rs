@@ -35,9 +35,14 @@ pub(super) const DEVICES: &str = "DEVICES";
 /// device map of which one takes frames in several buffers and the other doesn't.
 const DEVICES_FRAGS: &str = "DEVICES_FRAGS";
 
+/// The ring in which new connections are told.
+pub(super) const OPENED: &str = "OPENED";
+/// What each CPU has told.
+pub(super) const WATCH_COUNTS: &str = "WATCH_COUNTS";
+
 /// Every map that all interfaces share and that outlives the daemon, but for
 /// [`regions::NAMES`].
-pub const SHARED_MAPS: [&str; 9] = [
+pub const SHARED_MAPS: [&str; 11] = [
     "NEIGHBOURS",
     "NEIGHBOURS6",
     DEVICES,
@@ -47,6 +52,8 @@ pub const SHARED_MAPS: [&str; 9] = [
     "IDENTITY",
     "FRAGMENTS",
     "TOO_BIG",
+    OPENED,
+    WATCH_COUNTS,
 ];
 
 /// What is constant for one interface's program.

@@ -21,7 +21,7 @@ use aya_obj::{
 use lb_common::{
     abi::{
         Address, Backend, Bucket, Endpoint, Identity, Load, PortBucket, Route, Route6, Tunnel,
-        WHEEL_CHUNK, WheelChunk,
+        WHEEL_CHUNK, Watch, WheelChunk,
     },
     limits,
 };
@@ -32,8 +32,11 @@ use super::{DatapathError, kernel_error, object::buckets};
 /// The flow table.
 pub const FLOWS: &str = "FLOWS";
 
+/// What is watched.
+pub const WATCH: &str = "WATCH";
+
 /// Their names, which are also those of the program's variables.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     FLOWS,
     "ENDPOINTS",
     "PILOTS",
@@ -44,6 +47,7 @@ pub const NAMES: [&str; 12] = [
     "WHEELS",
     "POOL",
     "PORTS",
+    WATCH,
     "ROUTES",
     "ROUTES6",
 ];
@@ -63,6 +67,7 @@ fn size(name: &str, identity: &Identity) -> usize {
         "WHEELS" => (limits::WHEEL_ENTRIES / WHEEL_CHUNK) as usize * size_of::<WheelChunk>(),
         "POOL" => limits::MAX_POOL as usize * size_of::<Address>(),
         "PORTS" => identity.pool.size().max(1) as usize * size_of::<PortBucket>(),
+        WATCH => size_of::<Watch>(),
         "ROUTES" => routes * size_of::<Route>(),
         "ROUTES6" => routes * size_of::<Route6>(),
         _ => unreachable!("{name} is one of NAMES"),

@@ -18,8 +18,9 @@ use flowgate::{
             HealthView, InterfaceView, LinkState, LinkView, PoolView, ReloadReply, ServiceStats,
             ServiceView, Stats, Status, XdpMode,
         },
+        watch::{Ask, Opening, Server, Telling, Told},
     },
-    config::model::{AdminState, Backend, Config, Service},
+    config::model::{AdminState, Backend, Config, Protocol, Service},
     desired::{Change, Desired},
 };
 use tokio::sync::oneshot;
@@ -164,6 +165,44 @@ impl Control for Fake {
             ],
             removed: counts(FlowState::Assured, [1, 0, 0]),
         })
+    }
+
+    /// Two connections, of which the second one's backend is gone, and what it hadn't room
+    /// for; then it ends.
+    async fn watch(&self, ask: Ask) -> Result<Telling, ControlError> {
+        let opening = |protocol, client: &str, vip: &str, to| {
+            Told::Opened(Opening {
+                at_ms: 1_700_000_000_123,
+                protocol,
+                client: client.parse().unwrap(),
+                vip: vip.parse().unwrap(),
+                to,
+            })
+        };
+        let service = ask.services.first().map_or("web", String::as_str);
+        let to = Server {
+            service: service.to_owned(),
+            backend: "web1".to_owned(),
+            server: "10.0.0.11:8080".parse().unwrap(),
+        };
+        let told = [
+            opening(
+                Protocol::Tcp,
+                "198.51.100.7:40312",
+                "203.0.113.10:80",
+                Some(to),
+            ),
+            opening(
+                Protocol::Udp,
+                "[2001:db8:c::7]:40312",
+                "[2001:db8::10]:53",
+                None,
+            ),
+            Told::NotShown {
+                not_shown: 11_345 + u64::from(ask.rate),
+            },
+        ];
+        Ok(Box::pin(futures_util::stream::iter(told)))
     }
 
     /// By the client's port: 1 is known, 2 and 3 have a hash, others are unknown.

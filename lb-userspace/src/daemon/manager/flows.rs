@@ -252,7 +252,7 @@ fn state(state: State) -> FlowState {
 }
 
 /// Maps by what they are for. Those that are named nowhere are the last one's.
-const TABLES: [(&str, &[&str]); 8] = [
+const TABLES: [(&str, &[&str]); 9] = [
     ("flow table", &["FLOWS"]),
     ("full-nat ports", &["PORTS"]),
     ("wheels", &["WHEELS"]),
@@ -260,6 +260,7 @@ const TABLES: [(&str, &[&str]); 8] = [
     ("backends", &["BACKENDS", "TUNNELS", "LOADS"]),
     ("counters", &["BACKEND_COUNTERS", "VERDICTS", "TOO_BIG"]),
     ("fragments", &["FRAGMENTS"]),
+    ("new connections", &["OPENED", "WATCH", "WATCH_COUNTS"]),
     ("neighbours and the rest", &[]),
 ];
 
@@ -299,6 +300,9 @@ fn why(table: &str, map: &MapSize) -> String {
         "backends" => "a record for each of 65,535 numbers".into(),
         "counters" => format!("{elements} × {} bytes on each of {cpus} CPUs", map.value),
         "fragments" => format!("{elements} fragmented packets at one time"),
+        "new connections" => {
+            "a ring for those that `flowgate flows --watch` is still to show".into()
+        }
         _ => "neighbours of the way back, routes, cursors, interfaces".into(),
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Joined, Manager, Pace};
+use super::{Joined, Manager, Pace, Watchers};
 use crate::{
     cli::RunArgs,
     config::model::Config,
@@ -23,7 +23,7 @@ use crate::{
         aims::{self, Ways},
         ports::Ports,
     },
-    datapath::{Constants, Counters, Flows, Object, Pins, PortsUsed, Tables, object},
+    datapath::{Constants, Counters, Flows, Object, Pins, PortsUsed, Ring, Switch, Tables, object},
     desired::{Desired, RuntimeChanges},
     health::Checker,
     net::{NetState, Watcher},
@@ -40,6 +40,7 @@ struct Maps {
     tables: Tables,
     counters: Counters,
     flows: Flows,
+    watchers: Watchers,
 }
 
 impl Maps {
@@ -70,6 +71,9 @@ impl Maps {
         let mut for_buffers = Object::load(object::OBJECT, &has_buffers, Some(&pins.maps()))?;
         tables.follow_devices(&mut for_buffers)?;
         let counters = Counters::open(&mut clock);
+        let (switch, ring) = (Switch::open(&mut clock)?, Ring::open(&mut clock)?);
+        let watchers =
+            Watchers::new(switch, ring).context("waiting for the ring of new connections")?;
         let timeouts = Timeouts::from_bits(identity.timeouts);
         let (buckets, in_pool) = (clock.shared("FLOWS")?, clock.shared("PORTS")?);
         let flows = Flows::new(buckets, in_pool, identity.pool, timeouts);
@@ -79,6 +83,7 @@ impl Maps {
             tables,
             counters,
             flows,
+            watchers,
         })
     }
 }
@@ -112,6 +117,7 @@ impl Manager {
             mut tables,
             counters,
             flows,
+            watchers,
         } = Maps::open(&pins, &config)?;
         let model = tables.recover();
         if !model.backends.is_empty() {
@@ -155,6 +161,7 @@ impl Manager {
             pace: Pace::default(),
             ports_used: PortsUsed::default(),
             joined: Joined::default(),
+            watchers,
             health_events,
             net_changes,
         };
