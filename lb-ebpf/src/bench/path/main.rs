@@ -1,7 +1,7 @@
 //! What `cargo xtask path` runs in the kernel around a forwarder: the generator before it,
 //! the sink behind it, and the barest forwarders to compare it with.
 #![no_std]
-#![cfg_attr(target_arch = "bpf", no_main, feature(asm_experimental_arch))]
+#![cfg_attr(target_arch = "bpf", no_main)]
 #![allow(
     missing_docs,
     reason = "the macro adds a symbol of its own without docs"
@@ -9,9 +9,6 @@
 
 mod bare;
 mod generate;
-/// The product's own, as a module of this: who links the library gets all of its maps.
-#[path = "../../packet.rs"]
-#[allow(dead_code, reason = "the product needs more of it")]
 mod packet;
 mod records;
 mod sink;
@@ -20,36 +17,28 @@ use aya_ebpf::{bindings::xdp_action::XDP_ABORTED, macros::xdp, programs::XdpCont
 
 use packet::Packet;
 
-/// What `packet` asks about the interface.
-mod node {
-    /// All frames lie in one buffer.
-    pub const fn has_buffers() -> bool {
-        false
-    }
-}
-
 /// Writes a frame and sends it: run on live frames.
 #[xdp]
 pub fn generate(context: XdpContext) -> u32 {
-    generate::send(&Packet::of(context.ctx)).unwrap_or(XDP_ABORTED)
+    generate::send(&Packet::of(&context)).unwrap_or(XDP_ABORTED)
 }
 
 /// Counts frames and drops them.
 #[xdp]
 pub fn sink(context: XdpContext) -> u32 {
-    sink::count(&Packet::of(context.ctx)).unwrap_or(XDP_ABORTED)
+    sink::count(&Packet::of(&context)).unwrap_or(XDP_ABORTED)
 }
 
 /// Addresses a frame to the sink and sends it out of another interface.
 #[xdp]
 pub fn bare_redirect(context: XdpContext) -> u32 {
-    bare::redirect(&Packet::of(context.ctx)).unwrap_or(XDP_ABORTED)
+    bare::redirect(&Packet::of(&context)).unwrap_or(XDP_ABORTED)
 }
 
 /// Swaps the MAC addresses and sends a frame back.
 #[xdp]
 pub fn bare_tx(context: XdpContext) -> u32 {
-    bare::swap(&Packet::of(context.ctx)).unwrap_or(XDP_ABORTED)
+    bare::swap(&Packet::of(&context)).unwrap_or(XDP_ABORTED)
 }
 
 /// For interfaces whose other end sends by XDP, which takes a program here.
