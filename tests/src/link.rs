@@ -22,15 +22,22 @@ impl<'a> End<'a> {
     }
 }
 
-/// Lays a cable (a veth pair) between two hosts, both ends up.
+/// Lays a cable (a veth pair) between two hosts, both ends up, each with one queue.
 ///
 /// All transmit offloads are off on both ends: over veth a frame with an
 /// offloaded checksum or segmentation is never finished by hardware, and an XDP
 /// program would forward it as it is. GRO is off so that frames keep their size, and
 /// VLAN tags are in the frame, not beside it.
 pub fn cable(a: End<'_>, b: End<'_>) -> Result<()> {
+    cable_with_queues(a, b, 1)
+}
+
+/// As [`cable`], each end with so many queues: as many CPUs can send and receive at once
+/// without waiting for one another.
+pub fn cable_with_queues(a: End<'_>, b: End<'_>, queues: usize) -> Result<()> {
+    let queues = format!("numrxqueues {queues} numtxqueues {queues}");
     a.host.ip(&format!(
-        "link add {} type veth peer name {} netns {}",
+        "link add {} {queues} type veth peer name {} {queues} netns {}",
         a.device,
         b.device,
         b.host.name()

@@ -5,6 +5,7 @@ mod build;
 mod demo;
 mod fuzz;
 mod lint;
+mod path;
 mod run;
 mod setup;
 mod test;
@@ -39,6 +40,7 @@ enum Verb {
     Lint,
     Demo(demo::Arguments),
     Bench(bench::Arguments),
+    Path(path::Arguments),
     Fuzz(fuzz::Arguments),
     Vm(vm::Arguments),
 }
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Lint => lint::main(),
         Verb::Demo(arguments) => demo::main(&arguments),
         Verb::Bench(arguments) => bench::main(&arguments),
+        Verb::Path(arguments) => path::main(&arguments),
         Verb::Fuzz(arguments) => fuzz::main(&arguments),
         Verb::Vm(arguments) => vm::main(&arguments),
     };

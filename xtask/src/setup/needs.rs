@@ -44,6 +44,11 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "ethtool",
         "turns off the checksum offload that veth leaves to a NIC it hasn't got",
     ),
+    (
+        "nft",
+        "nftables",
+        "a forwarder that Flowgate is measured beside; its own service stays off",
+    ),
 ];
 
 /// Programs that it takes to run other kernels. QEMU isn't here: where it is missing,

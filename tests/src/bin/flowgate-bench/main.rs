@@ -17,6 +17,7 @@ use std::{fs::File, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use flowgate_tests::machine::{cpu, kernel, pin};
 
 use machine::Machine;
 use measure::Effort;
@@ -114,7 +115,7 @@ fn run(arguments: &Arguments) -> Result<Report> {
     } else {
         row::FLOWS
     };
-    let pinned_to = machine::pin()?;
+    let pinned_to = pin()?;
     let mut rows = Vec::new();
     let mut last = None;
     for &row in &all {
@@ -133,8 +134,8 @@ fn run(arguments: &Arguments) -> Result<Report> {
     targets.push(Judged::memory(bytes.0, bytes.1));
     let report = Report {
         machine: Machine {
-            kernel: machine::kernel(),
-            cpu: machine::cpu(),
+            kernel: kernel(),
+            cpu: cpu(),
             pinned_to,
             jit: bed.is_compiled()?,
         },

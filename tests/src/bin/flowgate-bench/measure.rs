@@ -1,35 +1,12 @@
 //! Rounds, and what is made of them.
 
 use anyhow::{Context, Result, bail};
+use flowgate_tests::spread::{Spread, noise};
 use lb_common::verdict::Verdict;
-use serde::Serialize;
 
 use crate::bed::{Bed, Program};
 use crate::frame;
 use crate::scenario::Scenario;
-
-/// The middle, least and most of some figures.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Spread {
-    /// The middle.
-    pub median: f64,
-    /// The least.
-    pub min: f64,
-    /// The most.
-    pub max: f64,
-}
-
-impl Spread {
-    /// Of at least one figure.
-    pub fn of(mut figures: Vec<f64>) -> Self {
-        figures.sort_by(f64::total_cmp);
-        Spread {
-            median: figures[figures.len() / 2],
-            min: figures[0],
-            max: figures[figures.len() - 1],
-        }
-    }
-}
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -113,12 +90,6 @@ struct Round {
     prologue: Vec<f64>,
     ours: Vec<f64>,
     reference: Vec<f64>,
-}
-
-fn noise(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    let at = |quarters: usize| figures[(figures.len() - 1) * quarters / 4];
-    (at(3) - at(1)) / at(2)
 }
 
 /// Shows the tables what they are to know, and chooses the measured packets.

@@ -1,9 +1,10 @@
 //! The table, and the same for programs.
 
+use flowgate_tests::spread::Spread;
 use serde::Serialize;
 
 use crate::machine::Machine;
-use crate::measure::{Figures, Spread};
+use crate::measure::Figures;
 use crate::row;
 use crate::target::{Against, Target};
 
