@@ -11,6 +11,7 @@ pub struct Clients(u32);
 
 impl Clients {
     /// One of `flows`, at random; where there is one only, always that.
+    #[allow(dead_code, reason = "only the benchmark chooses this one by name")]
     pub const RANDOM: Clients = Clients(0);
     /// One after the other, none twice.
     pub const NEXT: Clients = Clients(1);
