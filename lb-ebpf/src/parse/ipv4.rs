@@ -42,7 +42,7 @@ fn segment(header: Window<{ at::IPV4 }>, l4: usize) -> Segment<V4> {
 #[inline(always)]
 #[must_use]
 pub fn plain(packet: &Packet) -> Option<Segment<V4>> {
-    let frame = packet.window::<{ EthHdr::LEN + at::IPV4 + at::TCP }>()?;
+    let frame = packet.window::<{ EthHdr::LEN + at::IPV4 + at::UDP }>()?;
     let header = frame.rest::<{ EthHdr::LEN }, { at::IPV4 }>();
     let is_tcp = match header.load::<u32, { at::ipv4::FRAGMENT }>() & WHOLE {
         WHOLE_TCP => true,
@@ -57,8 +57,8 @@ pub fn plain(packet: &Packet) -> Option<Segment<V4>> {
     if !is_simple || EthHdr::LEN + segment.length > packet.length() {
         return None;
     }
-    let head = frame.rest::<{ EthHdr::LEN + at::IPV4 }, { at::TCP }>();
-    super::with_plain_ports(head, segment, at::IPV4)
+    let head = frame.rest::<{ EthHdr::LEN + at::IPV4 }, { at::UDP }>();
+    super::with_plain_ports::<_, { EthHdr::LEN + at::IPV4 }>(packet, head, segment)
 }
 
 /// Tells what an IPv4 packet, addressed to us, is.

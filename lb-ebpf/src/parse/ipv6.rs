@@ -38,7 +38,7 @@ fn segment(header: Window<{ at::IPV6 }>, l4: usize) -> Segment<V6> {
 #[inline(always)]
 #[must_use]
 pub fn plain(packet: &Packet) -> Option<Segment<V6>> {
-    let frame = packet.window::<{ EthHdr::LEN + at::IPV6 + at::TCP }>()?;
+    let frame = packet.window::<{ EthHdr::LEN + at::IPV6 + at::UDP }>()?;
     let header = frame.rest::<{ EthHdr::LEN }, { at::IPV6 }>();
     let is_tcp = match header.load::<u8, { at::ipv6::NEXT }>() {
         TCP => true,
@@ -53,8 +53,8 @@ pub fn plain(packet: &Packet) -> Option<Segment<V6>> {
     if !is_version || EthHdr::LEN + segment.length > packet.length() {
         return None;
     }
-    let head = frame.rest::<{ EthHdr::LEN + at::IPV6 }, { at::TCP }>();
-    super::with_plain_ports(head, segment, at::IPV6)
+    let head = frame.rest::<{ EthHdr::LEN + at::IPV6 }, { at::UDP }>();
+    super::with_plain_ports::<_, { EthHdr::LEN + at::IPV6 }>(packet, head, segment)
 }
 
 /// Tells what an IPv6 packet, addressed to us, is.

@@ -6,7 +6,7 @@ pub mod ipv4;
 pub mod ipv6;
 
 use lb_common::{flow::tcp, verdict::Verdict};
-use network_types::ip::IpProto;
+use network_types::{eth::EthHdr, ip::IpProto};
 
 use crate::{
     ip::{Address, Ip},
@@ -316,24 +316,24 @@ impl<I: Ip> Segment<I> {
     }
 }
 
-/// Reads what TCP and UDP have of a plain segment, from as many bytes as the longer of
-/// both headers has: a datagram that is shorter is not taken for plain. `head` is the
-/// length of its IP header. `None` when it is shorter than its header.
+/// Reads what TCP and UDP have of a plain segment, at byte `L4` of the frame; `head` is its
+/// beginning. `None` when the packet is shorter than its header.
 #[inline(always)]
-fn with_plain_ports<I: Ip>(
-    window: Window<{ at::TCP }>,
+fn with_plain_ports<I: Ip, const L4: usize>(
+    packet: &Packet,
+    head: Window<{ at::UDP }>,
     segment: Segment<I>,
-    head: usize,
 ) -> Option<Segment<I>> {
     let (least, flags) = if segment.is_tcp {
-        (head + at::TCP, window.load::<u8, { at::TCP_FLAGS }>())
+        let tcp = packet.at::<{ at::TCP }>(L4)?;
+        (at::TCP, tcp.load::<u8, { at::TCP_FLAGS }>())
     } else {
-        (head + at::UDP, 0)
+        (at::UDP, 0)
     };
-    (segment.length >= least).then(|| Segment {
+    (EthHdr::LEN + segment.length >= L4 + least).then(|| Segment {
         flags,
-        source_port: window.load::<u16, { at::port::SOURCE }>(),
-        destination_port: window.load::<u16, { at::port::DESTINATION }>(),
+        source_port: head.load::<u16, { at::port::SOURCE }>(),
+        destination_port: head.load::<u16, { at::port::DESTINATION }>(),
         ..segment
     })
 }
