@@ -7,6 +7,7 @@
 
 pub mod bpffs;
 pub mod bulk;
+pub mod card;
 pub mod claims;
 pub mod client;
 pub mod counters;

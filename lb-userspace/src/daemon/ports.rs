@@ -9,7 +9,11 @@ use tracing::{info, warn};
 use super::{aims::Port, samples};
 use crate::{
     api::types::XdpMode,
-    datapath::{Attachment, Constants, DatapathError, Object, Pins, Place, Tables, attach, object},
+    datapath::{
+        Attachment, Constants, DatapathError, Object, Pins, Place, Tables,
+        advice::{Situation, advice},
+        attach, object,
+    },
     net::{self, Mac, NetState},
 };
 
@@ -25,6 +29,8 @@ struct Attached {
     port: Port,
     mac: Mac,
     mode: Option<XdpMode>,
+    /// What to switch so that it is faster.
+    advice: Option<String>,
 }
 
 impl Ports {
@@ -49,6 +55,12 @@ impl Ports {
             .iter()
             .find(|attached| attached.port.name == name)?
             .mode
+    }
+
+    /// What to switch so that the program is faster there.
+    pub(super) fn advice(&self, name: &str) -> Option<&str> {
+        let mut named = self.ports.iter().filter(|one| one.port.name == name);
+        named.next()?.advice.as_deref()
     }
 
     /// Whether all interfaces are there.
@@ -106,6 +118,7 @@ impl Ports {
                     },
                     mac: Mac::default(),
                     mode: None,
+                    advice: None,
                 });
             }
         }
@@ -160,11 +173,13 @@ impl Ports {
         for (index, attached) in self.ports.iter_mut().enumerate() {
             let name = &attached.port.name;
             let link = net.link_by_name(name);
-            let Some((ifindex, mac)) = link.and_then(|link| Some((link.ifindex, link.mac?))) else {
+            let found = link.and_then(|link| Some((link.ifindex, link.mac?, link.mtu)));
+            let Some((ifindex, mac, mtu)) = found else {
                 if attached.port.ifindex != 0 {
                     warn!(interface = name, "gone");
                     attached.port.ifindex = 0;
                     attached.mode = None;
+                    attached.advice = None;
                 }
                 continue;
             };
@@ -179,14 +194,16 @@ impl Ports {
                 sample: self.sample,
                 has_buffers: false,
             };
-            changed.push((index, (attached.port.ifindex, attached.mac), constants));
+            let before = (attached.port.ifindex, attached.mac);
+            changed.push((index, before, mtu, constants));
             (attached.port.ifindex, attached.mac) = (ifindex, mac);
         }
-        let loading = changed.into_iter().map(|(index, before, constants)| {
+        let loading = changed.into_iter().map(|(index, before, mtu, constants)| {
             let maps = self.pins.maps();
             Loading {
                 index,
                 before,
+                mtu,
                 constants,
                 object: tokio::task::spawn_blocking(move || loaded(&constants, &maps)),
             }
@@ -210,7 +227,10 @@ impl Ports {
 
     async fn attach_one(&mut self, loading: Loading) -> Result<(), DatapathError> {
         let Loading {
-            index, constants, ..
+            index,
+            mtu,
+            constants,
+            ..
         } = loading;
         let attached = &mut self.ports[index];
         let (name, ifindex) = (attached.port.name.clone(), attached.port.ifindex);
@@ -230,12 +250,20 @@ impl Ports {
                 Object::load(object::OBJECT, &constants, Some(&maps))
             }
         };
+        // The driver may use more queues once there is a program.
+        let card = net::card(&name);
         let (how, object) = attach::attach(load, &name, ifindex, &link)?;
         if constants.sample > 0 {
             samples::follow(name.clone(), object);
         }
         attached.mode = mode(how, ifindex).await;
         tell(&name, how, attached.mode);
+        // What nothing drives has nothing to switch.
+        let card = card.ok();
+        attached.advice = card.and_then(|card| advice(Situation::here(&name, mtu, &card), how));
+        if let Some(advice) = &attached.advice {
+            warn!(interface = name, "{advice}");
+        }
         Ok(())
     }
 }
@@ -246,6 +274,8 @@ pub(super) struct Loading {
     index: usize,
     /// Its number and MAC address, as they were.
     before: (u32, Mac),
+    /// Its largest IP packet, in bytes.
+    mtu: u32,
     constants: Constants,
     object: JoinHandle<Result<Object, DatapathError>>,
 }
@@ -288,7 +318,7 @@ fn tell(interface: &str, how: Attachment, mode: Option<XdpMode>) {
     match mode {
         Some(XdpMode::Generic) => warn!(
             interface,
-            "attached in generic mode, which is several times slower: the driver has no native XDP, or needs other settings for it"
+            "attached in generic mode, which is several times slower than native mode"
         ),
         Some(XdpMode::NativeMultiBuffer) => info!(
             interface,

@@ -56,7 +56,8 @@ impl Scene<'_> {
                 mode,
                 state,
                 mtu: link.map(|link| link.mtu),
-                trouble: trouble(name, state, mode),
+                trouble: trouble(name, state, mode)
+                    .or_else(|| self.ports.advice(name).map(str::to_owned)),
             }
         };
         self.config.node.interfaces.iter().map(view).collect()

@@ -23,6 +23,8 @@ pub struct Attachment {
     pub place: Place,
     /// Whether it is the program that takes frames in several buffers.
     pub is_multi_buffer: bool,
+    /// What the driver said first, when it refused.
+    pub refused: Option<Errno>,
 }
 
 /// Where a program is attached.
@@ -63,7 +65,7 @@ pub fn attach(
         })?;
     }
     let native = Place::Native;
-    let mut refusal = None;
+    let (mut refusal, mut refused) = (None, None);
     for (place, is_multi_buffer) in [(native, false), (native, true), (Place::Generic, false)] {
         let mut object = load(is_multi_buffer)?;
         let program = object.program(program(is_multi_buffer))?;
@@ -77,13 +79,15 @@ pub fn attach(
                 let attachment = Attachment {
                     place,
                     is_multi_buffer,
+                    refused,
                 };
                 return Ok((attachment, object));
             }
             Err(error) => {
                 let is_drivers = is_drivers(&error);
                 debug!(interface = name, ?place, "not taken: {}", chain(&error));
-                refusal = Some(refused(name, &error));
+                refused = refused.or(errno(&error));
+                refusal = Some(failure(name, &error));
                 if !is_drivers {
                     break;
                 }
@@ -108,6 +112,7 @@ fn put_in_place(
         let attachment = Attachment {
             place,
             is_multi_buffer,
+            refused: None,
         };
         Some((attachment, object))
     };
@@ -176,14 +181,14 @@ fn replace(program: &mut Xdp, pin: &Path) -> Result<bool, Box<dyn Error>> {
 }
 
 /// Whether it is the driver that doesn't take the program, so that it may take another,
-/// or one elsewhere: for want of XDP, or for the MTU.
+/// or one elsewhere: for want of XDP or of queues, or for the MTU.
 fn is_drivers(error: &(dyn Error + 'static)) -> bool {
-    [Errno::OPNOTSUPP, Errno::RANGE, Errno::INVAL]
+    [Errno::OPNOTSUPP, Errno::RANGE, Errno::INVAL, Errno::NOMEM]
         .into_iter()
         .any(|errno| is_errno(error, errno))
 }
 
-fn refused(name: &str, error: &(dyn Error + 'static)) -> DatapathError {
+fn failure(name: &str, error: &(dyn Error + 'static)) -> DatapathError {
     if is_errno(error, Errno::BUSY) || is_errno(error, Errno::EXIST) {
         return DatapathError::Busy {
             name: name.into(),
@@ -193,13 +198,18 @@ fn refused(name: &str, error: &(dyn Error + 'static)) -> DatapathError {
     kernel_error(format!("attaching to {name}"), error)
 }
 
-fn is_errno(error: &(dyn Error + 'static), errno: Errno) -> bool {
+fn is_errno(error: &(dyn Error + 'static), wanted: Errno) -> bool {
+    errno(error) == Some(wanted)
+}
+
+/// What the system call said that an error comes from.
+fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {
-            return io.raw_os_error() == Some(errno.raw_os_error());
+            return Errno::from_io_error(io);
         }
         cause = error.source();
     }
-    false
+    None
 }

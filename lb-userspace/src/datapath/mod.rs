@@ -1,6 +1,7 @@
 //! The data plane as userspace sees it: its maps and programs. No other module
 //! touches them.
 
+pub mod advice;
 pub mod attach;
 pub mod census;
 pub mod counters;

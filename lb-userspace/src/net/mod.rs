@@ -10,6 +10,7 @@
 //! have.
 
 mod addresses;
+mod card;
 mod decode;
 mod dump;
 mod groups;
@@ -23,6 +24,7 @@ mod vlan;
 mod watcher;
 mod xdp;
 
+pub use card::{Card, Queues, card};
 pub use groups::{GroupError, Groups};
 pub use hop::{Hop, NoHop};
 pub use link::Link;

@@ -62,6 +62,11 @@ const VM_PROGRAMS: &[(&str, &str, &str)] = &[
     ("modprobe", "kmod", "loads modules in the guest"),
     ("cpio", "cpio", "packs the guest's first files"),
     ("xz", "xz-utils", "unpacks kernel modules"),
+    (
+        "ipvsadm",
+        "ipvsadm",
+        "IPVS in the guest, which Flowgate is compared with; its own service stays off",
+    ),
 ];
 
 /// A Debian package, and what for.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::table::{BENCHMARK, Program, ROWS};
+use super::table::{BENCHMARK, PATH, Program, ROWS};
 use crate::run::{cargo, run};
 
 /// The package whose programs the table names.
@@ -40,12 +40,13 @@ impl Binaries {
         Self::of(&mut command)
     }
 
-    /// Builds the benchmark, as fast as it gets.
-    pub fn benchmark() -> Result<Self> {
+    /// Builds the benchmarks, and the flowgate that one of them runs, as fast as they get.
+    pub fn benchmarks() -> Result<Self> {
+        run(cargo().args(["build", "--release", "--package", "lb-userspace", "--bins"]))?;
         let mut command = cargo();
         command.args(["build", "--release", "--package", PACKAGE]);
         command.arg("--message-format=json-render-diagnostics");
-        command.args(["--bin", BENCHMARK]);
+        command.args(["--bin", BENCHMARK, "--bin", PATH]);
         Self::of(&mut command)
     }
 

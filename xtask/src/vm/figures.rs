@@ -1,5 +1,5 @@
-//! Figures on a page of the documentation: a table between two markers for each series
-//! of kernels.
+//! Figures on a page of the documentation: between two markers for each kind of figures
+//! and series of kernels, such as `instructions on 6.12`.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -34,17 +34,17 @@ pub fn table(figures: &[Figure]) -> String {
     text
 }
 
-/// The page with these figures in the place of those of a series.
-pub fn replaced(page: &str, series: &str, figures: &[Figure]) -> Result<String> {
-    let place = place(page, series)?;
+/// The page with this text in the place of what is marked so.
+pub fn replaced(page: &str, mark: &str, text: &str) -> Result<String> {
+    let place = place(page, mark)?;
     let (before, after) = (&page[..place.start], &page[place.end..]);
-    Ok(format!("{before}\n{}{after}", table(figures)))
+    Ok(format!("{before}\n{text}{after}"))
 }
 
-/// The figures of a series on a page.
-pub fn read(page: &str, series: &str) -> Result<Vec<Figure>> {
-    let lines = page[place(page, series)?].lines();
-    // A header's second cell is no number.
+/// The figures that are marked so on a page: the second cells of lines in which they are
+/// numbers.
+pub fn read(page: &str, mark: &str) -> Result<Vec<Figure>> {
+    let lines = page[place(page, mark)?].lines();
     Ok(lines
         .filter_map(|line| {
             let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
@@ -56,11 +56,17 @@ pub fn read(page: &str, series: &str) -> Result<Vec<Figure>> {
         .collect())
 }
 
-/// What lies between the markers of a series, from the first one's end of line on.
-fn place(page: &str, series: &str) -> Result<Range<usize>> {
+/// The figure of that name.
+pub fn find(figures: &[Figure], name: &str) -> Option<f64> {
+    let figure = figures.iter().find(|figure| figure.name == name);
+    figure.map(|figure| figure.count)
+}
+
+/// What lies between the markers, from the first one's end of line on.
+fn place(page: &str, mark: &str) -> Result<Range<usize>> {
     let (first, last) = (
-        format!("<!-- instructions on {series} -->"),
-        format!("<!-- end of instructions on {series} -->"),
+        format!("<!-- {mark} -->"),
+        format!("<!-- end of {mark} -->"),
     );
     let find = |marker: &str| {
         page.find(marker)
@@ -75,10 +81,6 @@ fn place(page: &str, series: &str) -> Result<Range<usize>> {
 
 /// The rows of both, with the difference in per cent.
 pub fn compared(kept: &[Figure], measured: &[Figure]) -> String {
-    let find = |figures: &[Figure], name: &str| {
-        let figure = figures.iter().find(|figure| figure.name == name);
-        figure.map(|figure| figure.count)
-    };
     let mut text = format!("{:<46} {:>8} {:>8}\n", "", "kept", "now");
     for Figure { name, count } in measured {
         let _ = match find(kept, name) {
@@ -104,6 +106,8 @@ mod tests {
     const PAGE: &str = "# A\n<!-- instructions on 6.1 -->\n<!-- end of instructions on 6.1 -->\n\
         <!-- instructions on 6.12 -->\nold\n<!-- end of instructions on 6.12 -->\nB\n";
 
+    const NEW: &str = "instructions on 6.12";
+
     fn figure(name: &str, count: f64) -> Figure {
         Figure {
             name: name.to_owned(),
@@ -114,20 +118,20 @@ mod tests {
     #[test]
     fn figures_are_found_again() {
         let figures = [figure("dsr, IPv4", 91.0), figure("nat, IPv6", 120.5)];
-        let page = replaced(PAGE, "6.12", &figures).expect("it has the markers");
-        assert_eq!(read(&page, "6.12").expect("likewise"), figures);
-        assert_eq!(read(&page, "6.1").expect("likewise"), []);
+        let page = replaced(PAGE, NEW, &table(&figures)).expect("it has the markers");
+        assert_eq!(read(&page, NEW).expect("likewise"), figures);
+        assert_eq!(read(&page, "instructions on 6.1").expect("likewise"), []);
         assert!(page.starts_with("# A\n") && page.ends_with("-->\nB\n") && !page.contains("old"));
-        let again = replaced(&page, "6.12", &figures).expect("likewise");
+        let again = replaced(&page, NEW, &table(&figures)).expect("likewise");
         assert_eq!(again, page);
     }
 
     #[test]
     fn a_page_without_markers_is_refused() {
-        let error = read(PAGE, "6.18").expect_err("no such series");
+        let error = read(PAGE, "instructions on 6.18").expect_err("no such series");
         assert!(error.to_string().contains("on 6.18 -->"), "{error}");
         let turned = "<!-- end of instructions on 1.2 --><!-- instructions on 1.2 -->";
-        assert!(read(turned, "1.2").is_err());
+        assert!(read(turned, "instructions on 1.2").is_err());
     }
 
     #[test]

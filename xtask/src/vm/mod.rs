@@ -8,8 +8,11 @@ mod guest;
 mod initramfs;
 mod job;
 mod kernel;
+mod nic;
+mod path;
 mod progress;
 mod qemu;
+mod rate;
 mod shell;
 mod table;
 mod test;
@@ -33,7 +36,7 @@ use qemu::{Clock, Qemu};
 /// The kernels are Debian's stock 6.1 and 6.12. They are fetched and unpacked under
 /// target/vm, once, and not installed; so is QEMU where there is none. The guest runs
 /// on this machine's files, which it sees as they are and can't change: what it writes
-/// stays in its memory. It has no network.
+/// stays in its memory. Its network cards lead to each other only.
 #[derive(Args)]
 pub struct Arguments {
     #[command(subcommand)]

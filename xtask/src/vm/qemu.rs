@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 
 use super::debian;
+use super::nic::{self, Nic};
 use crate::run::find_program;
 use crate::setup::log::Log;
 
@@ -25,9 +26,22 @@ pub struct Qemu {
 pub enum Clock {
     /// Time, and it has two CPUs.
     Time,
+    /// Time, and it has so many CPUs: this machine's, by KVM.
+    Host(u8),
     /// Instructions, each a nanosecond, of its one CPU: a measurement repeats exactly,
     /// whatever else the host does.
     Instructions,
+}
+
+impl Clock {
+    /// The guest's number of CPUs.
+    pub fn cpus(self) -> u8 {
+        match self {
+            Clock::Time => 2,
+            Clock::Host(cpus) => cpus,
+            Clock::Instructions => 1,
+        }
+    }
 }
 
 impl Qemu {
@@ -59,19 +73,25 @@ impl Qemu {
         // Whatever becomes of us, even SIGKILL, the machine goes too.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]);
-        command.arg(&self.program);
-        // No KVM: where there is a /dev/kvm, it need not run a guest, and the
-        // emulator does everywhere.
-        // Nor a thread for each CPU: while one patches the kernel's code, as for a static
-        // key, the other may run half of the patch. That was 1 boot of 20.
-        command.args(["-accel", "tcg,thread=single"]);
-        // These keep the kernel off user memory, at a price in each system call.
-        command.args(["-cpu", "max,smap=off,smep=off,la57=off"]);
-        command.args(["-m", "3072"]);
+        let nics = nic::cards(clock);
+        nic::run_among(&mut command, &nics, &self.program);
         command.args(match clock {
-            Clock::Time => ["-smp", "2"].as_slice(),
-            Clock::Instructions => &["-smp", "1", "-icount", "shift=0,sleep=off"],
+            Clock::Host(_) => ["-accel", "kvm", "-cpu", "host"],
+            // Not a thread for each CPU: while one patches the kernel's code, as for a
+            // static key, the other may run half of the patch. That was 1 boot of 20.
+            // What is off keeps the kernel off user memory, at a price in each system call.
+            Clock::Time | Clock::Instructions => [
+                "-accel",
+                "tcg,thread=single",
+                "-cpu",
+                "max,smap=off,smep=off,la57=off",
+            ],
         });
+        command.args(["-m", "3072"]);
+        command.arg("-smp").arg(clock.cpus().to_string());
+        if clock == Clock::Instructions {
+            command.args(["-icount", "shift=0,sleep=off"]);
+        }
         command.args(["-nodefaults", "-no-user-config", "-no-reboot"]);
         command.args(["-display", "none", "-monitor", "none"]);
         command.arg("-serial").arg(option("file:", console));
@@ -85,6 +105,7 @@ impl Qemu {
             "-device",
             "virtio-9p-pci,fsdev=host,mount_tag=host",
         ]);
+        command.args(nics.iter().flat_map(Nic::options));
         if let Some(folder) = &self.unpacked {
             let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"]
                 .map(|library| folder.join(library).display().to_string());

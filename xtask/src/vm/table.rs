@@ -16,7 +16,10 @@ pub const MODULES: &[&str] = &[
     "fou6",
     "ip_vs",
     "ip_vs_mh",
+    "ip_vs_rr",
     "nf_tables",
+    "nft_chain_nat",
+    "nft_numgen",
     "sch_tbf",
     "sch_netem",
     "virtio_net",
@@ -44,11 +47,17 @@ pub struct Row {
     pub limit: Duration,
 }
 
+/// What tests on the guest's network cards require.
+pub const CARDS: &str = "cards";
+
 /// The program that prints the verifier's figures, in the guest and on the host.
 pub const VERIFIER: &str = "flowgate-verifier";
 
 /// The program that measures what a packet costs.
 pub const BENCHMARK: &str = "flowgate-bench";
+
+/// The program that measures packets' whole way.
+pub const PATH: &str = "flowgate-path";
 
 /// All that is run, in this order.
 pub const ROWS: &[Row] = &[
@@ -93,5 +102,11 @@ pub const ROWS: &[Row] = &[
         program: Program::Tests("modes", "gue"),
         requires: "tunnels",
         limit: Duration::from_secs(900),
+    },
+    Row {
+        title: "virtio network cards",
+        program: Program::Tests("cards", ""),
+        requires: CARDS,
+        limit: Duration::from_secs(600),
     },
 ];

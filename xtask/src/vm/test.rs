@@ -10,9 +10,10 @@ use super::Machines;
 use super::binaries::Binaries;
 use super::job::Step;
 use super::kernel::Choice;
+use super::nic;
 use super::progress::Progress;
 use super::qemu::Clock;
-use super::table::{Program, ROWS, VERIFIER};
+use super::table::{CARDS, Program, ROWS, VERIFIER};
 use crate::run::run;
 
 /// Tests the XDP program and the daemon on other kernels
@@ -75,6 +76,10 @@ fn steps(binaries: &Binaries, filter: Option<&str>) -> Result<Vec<Step>> {
         is_test: false,
     }];
     for row in ROWS {
+        if row.requires == CARDS && !nic::available() {
+            println!("  {}: left out, {}", row.title, nic::MISSING);
+            continue;
+        }
         let mut command = Vec::new();
         if !row.requires.is_empty() {
             command.push("env".to_owned());

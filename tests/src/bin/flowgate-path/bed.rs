@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use flowgate_tests::{
+    card,
     link::{End, cable_with_queues},
     marks,
     netns::Namespace,
@@ -15,6 +16,7 @@ use crate::{
     forwarder::Forwarder,
     frame,
     programs::{self, Program, Programs},
+    rounds::Effort,
 };
 
 /// A place for one forwarder.
@@ -33,13 +35,19 @@ pub struct Bed {
     pub ifindex: u32,
     /// Flows that a flow table is to be made for.
     pub room: u32,
+    /// Whether its networks are those of the machine's own cards.
+    pub on_cards: bool,
     scratch: TempDir,
 }
 
 impl Bed {
-    /// Builds it for a forwarder, with so many queues on each interface. Nothing forwards
-    /// yet.
-    pub fn build(forwarder: &dyn Forwarder, queues: usize, room: u32) -> Result<Self> {
+    /// Builds it for a forwarder, with a queue for each CPU on each interface. Nothing
+    /// forwards yet.
+    pub fn build(forwarder: &dyn Forwarder, effort: &Effort) -> Result<Self> {
+        let connect = |number, a, b| match effort.cards {
+            true => plug_both(number, a, b),
+            false => cable_with_queues(a, b, effort.cpus.len()),
+        };
         let (family, wiring) = (forwarder.family(), forwarder.wiring());
         let scratch = tempfile::Builder::new()
             .prefix(&marks::unique("files-"))
@@ -48,14 +56,14 @@ impl Bed {
         let lb = host("lb", family)?;
         let mut programs = Programs::load()?;
         let (outside, front) = (End::new(&gen_host, "eth0"), End::new(&lb, "front"));
-        cable_with_queues(outside, front, queues)?;
+        connect(1, outside, front)?;
         put(outside, GEN_MAC, family, 0, 1)?;
         put(front, FRONT_MAC, family, 0, 2)?;
         let sink = match wiring {
             Wiring::Through => {
                 let sink = host("sink", family)?;
                 let (back, inside) = (End::new(&lb, "back"), End::new(&sink, "eth0"));
-                cable_with_queues(back, inside, queues)?;
+                connect(3, back, inside)?;
                 put(back, BACK_MAC, family, 1, 1)?;
                 put(inside, SINK_MAC, family, 1, 16)?;
                 programs.attach(inside, Program::Sink)?;
@@ -66,6 +74,10 @@ impl Bed {
                 None
             }
         };
+        if effort.cards && wiring == Wiring::Through {
+            // A card sends others' frames only while it has a program.
+            programs.attach(outside, Program::Pass)?;
+        }
         programs.expect(frame::expected(family, wiring, forwarder.delivery()))?;
         let ifindex = gen_host.run(|| programs::index("eth0"))?;
         let bed = Self {
@@ -76,7 +88,8 @@ impl Bed {
             _sink: sink,
             programs,
             ifindex,
-            room,
+            room: effort.room,
+            on_cards: effort.cards,
             scratch,
         };
         bed.tell_neighbours().context("telling the neighbours")?;
@@ -114,6 +127,12 @@ impl Bed {
         }
         self.lb.ip(&commands)
     }
+}
+
+/// Gives two hosts the card of that number and the next, which are on one network.
+fn plug_both(number: u8, a: End<'_>, b: End<'_>) -> Result<()> {
+    card::plug(number, a.host, a.device)?;
+    card::plug(number + 1, b.host, b.device)
 }
 
 fn host(name: &str, family: Family) -> Result<Namespace> {

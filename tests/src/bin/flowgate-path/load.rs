@@ -27,6 +27,9 @@ const INTRODUCED: u32 = 1 << 17;
 const LEAST: f64 = 4096.0;
 const MOST: f64 = 4e6;
 
+/// The frames that a card is sure to take.
+const RING: u32 = 128;
+
 /// How long the last frames may be on their way.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -110,8 +113,13 @@ pub fn introduce(bed: &mut Bed, cpus: &[usize], flows: u32) -> Result<()> {
                 let mut left = flows;
                 while left > 0 {
                     interrupt::check()?;
-                    let chunk = left.min(INTRODUCED);
+                    let chunk = left.min(if bed.on_cards { RING } else { INTRODUCED });
+                    let before = right(bed)?;
                     bed.programs.send(chunk)?;
+                    if bed.on_cards {
+                        let all = || Ok((right(bed)? - before >= chunk.into()).then_some(()));
+                        eventually(DRAIN, "frames arrive", all)?;
+                    }
                     left -= chunk;
                 }
                 Ok(())
@@ -181,14 +189,27 @@ impl Senders<'_> {
     }
 
     fn measure(&self, cpu: usize, turn: &Turn, time: Duration, chunk: u32) -> Result<Part> {
-        let before = self.bed.programs.arrived_on(cpu)?;
+        let bed = self.bed;
+        let arrived = || match bed.on_cards {
+            // Cards' queues are other CPUs' too.
+            true => bed.programs.arrived(),
+            false => bed.programs.arrived_on(cpu),
+        };
+        let before = arrived()?;
         let (wall, own) = (Instant::now(), turn.time());
         while wall.elapsed() < time {
             interrupt::check()?;
             self.send(chunk)?;
         }
         let (wall, own) = (wall.elapsed(), turn.time().saturating_sub(own));
-        let arrived = self.bed.programs.arrived_on(cpu)?.right - before.right;
+        let arrived = arrived()?.right - before.right;
+        if bed.on_cards {
+            // The sender's time is only a part of what a packet takes.
+            return Ok(Part {
+                pps: arrived as f64 / wall.as_secs_f64() / self.count as f64,
+                had: 1.0,
+            });
+        }
         Ok(Part {
             pps: arrived as f64 / own.as_secs_f64(),
             had: own.as_secs_f64() / wall.as_secs_f64(),

@@ -45,9 +45,9 @@ struct Arguments {
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=60_000))]
     time: Option<u32>,
     /// Only rows whose names contain each of these words, such as "dsr Maglev"; and the
-    /// bare forwarders' rows that these are compared with
-    #[arg(long, value_name = "WORDS", default_value = "")]
-    scenario: String,
+    /// bare forwarders' rows that these are compared with. May be given several times
+    #[arg(long, value_name = "WORDS")]
+    scenario: Vec<String>,
     /// Uses so many CPUs at most
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     cpus: Option<u32>,
@@ -58,6 +58,10 @@ struct Arguments {
     /// rows of one flow, with small tables
     #[arg(long)]
     counted: bool,
+    /// In a virtual machine, on the network cards that `cargo xtask vm` gives it, in the place
+    /// of veth; by the wall clock
+    #[arg(long, conflicts_with = "counted")]
+    cards: bool,
     /// Exits with status 1 when a target is missed
     #[arg(long)]
     check: bool,
@@ -77,6 +81,7 @@ impl Arguments {
             rounds: self.rounds.unwrap_or(rounds) as usize,
             time: Duration::from_millis(self.time.unwrap_or(time).into()),
             cpus,
+            cards: self.cards,
             room: if self.counted {
                 forwarder::MANY
             } else {
@@ -101,7 +106,7 @@ impl Arguments {
             let names: Vec<String> = rows().map(Row::to_string).collect();
             bail!(
                 "no row's name contains {:?}; they are:\n  {}",
-                self.words().join(" … "),
+                self.scenario.join(" / "),
                 names.join("\n  ")
             );
         }
@@ -130,13 +135,10 @@ impl Arguments {
         Ok((setups, left_out))
     }
 
-    fn words(&self) -> Vec<&str> {
-        self.scenario.split_whitespace().collect()
-    }
-
     fn names(&self, row: &Row) -> bool {
         let name = row.to_string();
-        self.words().iter().all(|word| name.contains(word))
+        let has_all = |words: &String| words.split_whitespace().all(|word| name.contains(word));
+        self.scenario.is_empty() || self.scenario.iter().any(has_all)
     }
 }
 
@@ -165,7 +167,7 @@ fn run(arguments: &Arguments) -> Result<Report> {
             .map(|file| (path, file))
     });
     let json = json.transpose()?;
-    let measured = rounds::all(&setups, &effort, arguments.counted)?;
+    let measured = rounds::all(&setups, &effort, arguments.counted || arguments.cards)?;
     let report = Report {
         machine: Machine {
             kernel: machine::kernel(),

@@ -23,6 +23,8 @@ pub struct Effort {
     pub cpus: Vec<usize>,
     /// Flows that the flow tables are made for.
     pub room: u32,
+    /// Whether the networks are those of the machine's own cards.
+    pub cards: bool,
 }
 
 /// What a row came to, a figure for each round.
@@ -53,21 +55,21 @@ const KNOWN: f64 = 0.98;
 /// Measures every forwarder, each with the bare one beside it in the same rounds. No more
 /// than these two stand at once: the kernel calls XDP programs the faster the fewer there
 /// are, and memory is short on small machines. Where instructions are counted, rounds
-/// don't differ, and the bare one is measured once.
-pub fn all(setups: &[Setup], effort: &Effort, counted: bool) -> Result<Vec<Measured>> {
+/// don't differ, and there is one set of cards: then each is measured `alone`, and the bare one once.
+pub fn all(setups: &[Setup], effort: &Effort, alone: bool) -> Result<Vec<Measured>> {
     let (bare, others): (Vec<_>, Vec<_>) =
         setups.iter().partition(|setup| setup.forwarder.is_bare());
     let mut measured: Vec<Measured> = Vec::new();
     for bare in &bare {
         let has_other = others.iter().any(|other| other.is_beside(bare));
-        if counted || !has_other {
+        if alone || !has_other {
             measured.extend(beside(&[bare], effort)?);
         }
     }
     for other in others {
         let bare = bare.iter().find(|bare| other.is_beside(bare));
         let pair: Vec<&Setup> = bare
-            .filter(|_| !counted)
+            .filter(|_| !alone)
             .into_iter()
             .copied()
             .chain([other])
@@ -151,7 +153,7 @@ struct Place {
 impl Place {
     fn new(setup: &Setup, effort: &Effort) -> Result<Self> {
         let forwarder = &*setup.forwarder;
-        let mut bed = Bed::build(forwarder, effort.cpus.len(), effort.room)?;
+        let mut bed = Bed::build(forwarder, effort)?;
         let running = forwarder.start(&mut bed)?;
         let measured = setup.rows.iter().map(|row| Measured {
             row: row.clone(),

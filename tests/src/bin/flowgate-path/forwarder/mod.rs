@@ -4,6 +4,7 @@
 mod bare;
 mod flowgate;
 mod ip_forward;
+mod ipvs;
 mod nft;
 
 use anyhow::Result;
@@ -94,5 +95,8 @@ pub fn all() -> Vec<Box<dyn Forwarder>> {
     }
     all.push(Box::new(ip_forward::IpForward));
     all.push(Box::new(nft::Nft));
+    for ipvs in ipvs::all() {
+        all.push(Box::new(ipvs));
+    }
     all
 }
