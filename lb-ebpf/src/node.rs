@@ -27,6 +27,8 @@ static BUFFERS: u32 = 0;
 #[unsafe(no_mangle)]
 static POOL_SHAPE: u64 = 0;
 #[unsafe(no_mangle)]
+static PORT_MASK: u32 = 0;
+#[unsafe(no_mangle)]
 static FOLD: [u64; 10] = [0; 10];
 
 macro_rules! constants {
@@ -49,6 +51,8 @@ constants! {
     tick_shift: u32 = TICK_SHIFT;
     /// The place in the device map of the interface that the program is attached to.
     egress: u32 = EGRESS;
+    /// A mask that keeps the number of a bucket of ports inside their table.
+    port_mask: u32 = PORT_MASK;
     /// Its MAC address in the low 48 bits, as it lies in a packet.
     mac: u64 = MAC;
 }

@@ -18,6 +18,13 @@ use crate::{
 /// The pool's ports.
 pub struct Ports;
 
+/// Whether the pool has addresses of this IP version. The verifier knows that, and doesn't
+/// look at what no packet comes to.
+#[inline(always)]
+fn has_any<I: Ip>() -> bool {
+    node::pool().addresses(I::FAMILY) != 0
+}
+
 /// What a flow's port is found by.
 #[derive(Clone, Copy)]
 pub struct Key {
@@ -59,6 +66,9 @@ impl<I: Ip> Flows<I> for Ports {
 
     #[inline(always)]
     fn find(key: &Key) -> Option<Slot> {
+        if !has_any::<I>() {
+            return None;
+        }
         for bucket in key.buckets {
             if let Some(slot) = find_in(bucket, key) {
                 return Some(slot);
@@ -69,12 +79,15 @@ impl<I: Ip> Flows<I> for Ports {
 
     #[inline(always)]
     fn claim(key: &Key, now: Tick) -> Option<Slot> {
+        if !has_any::<I>() {
+            return None;
+        }
         // In the bucket with more room, so that neither is full before nearly all are. As
         // one number, of which the verifier follows one on.
         let [first, second] = key.buckets;
         let is_second = room(second, now) > room(first, now);
         let bucket = node::any(u64::from(if is_second { second } else { first })) as u32;
-        let entries = maps::port_bucket(bucket)?;
+        let entries = maps::port_bucket(bucket);
         let loaded = |slot| load(entries.cast(), slot);
         let (slot, entry) = flow::victim(loaded, node::any, now, node::timeouts())?;
         Some(Slot {
@@ -90,9 +103,7 @@ impl<I: Ip> Flows<I> for Ports {
         if !compare_exchange(slot.at, slot.entry.bits(), claimed.bits()) {
             return false;
         }
-        let Some(bucket) = maps::port_bucket(slot.number / 8) else {
-            return false;
-        };
+        let bucket = maps::port_bucket(slot.number / 8);
         PortSlot::of(bucket, slot.number as usize % 8).give(key.owner);
         let entry = Entry::new(key.fingerprint(), backend, now, state);
         compare_exchange(slot.at, claimed.bits(), entry.bits());
@@ -125,9 +136,7 @@ fn room(bucket: u32, now: Tick) -> u64 {
 #[unsafe(no_mangle)]
 extern "C" fn step_room(bucket: u32, now: u32) -> u64 {
     let now = now as Tick;
-    let Some(entries) = maps::port_bucket(bucket) else {
-        return 0;
-    };
+    let entries = maps::port_bucket(bucket);
     let timeouts = node::timeouts();
     let mut room = 0;
     for slot in 0..BUCKET_SLOTS {
@@ -147,7 +156,7 @@ extern "C" fn step_room(bucket: u32, now: u32) -> u64 {
 /// The flow's slot in one of its buckets.
 #[inline(always)]
 fn find_in(bucket: u32, key: &Key) -> Option<Slot> {
-    let entries = maps::port_bucket(bucket)?;
+    let entries = maps::port_bucket(bucket);
     let (slot, entry) = flow::find(|slot| load(entries.cast(), slot), key.fingerprint())?;
     let slot = node::any(slot as u64) as usize % 8;
     let place = PortSlot::of(entries, slot);
@@ -181,7 +190,7 @@ pub fn held(index: u32, port: u16) -> Option<Held> {
 #[inline(always)]
 #[must_use]
 pub fn at(number: u32) -> Option<Held> {
-    let bucket = maps::port_bucket(number / 8)?;
+    let bucket = maps::port_bucket(number / 8);
     let place = PortSlot::of(bucket, number as usize % 8);
     let entry = load(bucket.cast(), number as usize % 8);
     if entry.backend() == 0 {

@@ -69,6 +69,16 @@ impl Pool {
         [place(hash), place(hash.rotate_left(32))]
     }
 
+    /// How many of its addresses are of a family.
+    #[must_use]
+    #[inline(always)]
+    pub const fn addresses(self, family: Family) -> u16 {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+
     /// In one word, as the data plane's read-only data holds it.
     #[must_use]
     pub const fn bits(self) -> u64 {

@@ -8,11 +8,11 @@ use lb_common::{
 use super::{region, word};
 use crate::{ip::Address, node};
 
-/// A bucket of source ports, if the pool has it.
+/// A bucket of source ports, of a number modulo how many there is memory for.
 #[inline(always)]
 #[must_use]
-pub fn port_bucket(index: u32) -> Option<*mut PortBucket> {
-    (index < node::pool().size()).then(|| region::ports().inside(u64::from(index)))
+pub fn port_bucket(index: u32) -> *mut PortBucket {
+    region::ports().inside(u64::from(index & node::port_mask()))
 }
 
 /// The pool's address at `index`.

@@ -125,6 +125,7 @@ impl Object {
         let pool = identity.pool.bits();
         let buffers = u32::from(constants.has_buffers);
         let fold = FlowKeys(identity.flow_keys).fold_keys().0;
+        let port_mask = port_buckets(identity) - 1;
         let mut loader = EbpfLoader::new();
         loader
             .verifier_log_level(log)
@@ -136,6 +137,7 @@ impl Object {
             .override_global("SAMPLE", &constants.sample, true)
             .override_global("BUFFERS", &buffers, true)
             .override_global("POOL_SHAPE", &pool, true)
+            .override_global("PORT_MASK", &port_mask, true)
             .override_global("FOLD", &fold, true);
         if let Some(pins) = pins {
             for name in SHARED_MAPS {
@@ -238,6 +240,11 @@ fn map_memory<T: Record>(data: &MapData, name: &str) -> Result<Shared<T>, Datapa
 #[must_use]
 pub fn buckets(identity: &Identity) -> u32 {
     1 << (64 - identity.flow_shift)
+}
+
+/// Buckets of ports that there is memory for: a power of two.
+pub(super) fn port_buckets(identity: &Identity) -> u32 {
+    identity.pool.size().next_power_of_two()
 }
 
 /// Flows that such a table is made for: half its slots.

@@ -27,7 +27,10 @@ use lb_common::{
 };
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget};
 
-use super::{DatapathError, kernel_error, object::buckets};
+use super::{
+    DatapathError, kernel_error,
+    object::{buckets, port_buckets},
+};
 
 /// The flow table.
 pub const FLOWS: &str = "FLOWS";
@@ -66,7 +69,7 @@ fn size(name: &str, identity: &Identity) -> usize {
         "LOADS" => backends * size_of::<Load>(),
         "WHEELS" => (limits::WHEEL_ENTRIES / WHEEL_CHUNK) as usize * size_of::<WheelChunk>(),
         "POOL" => limits::MAX_POOL as usize * size_of::<Address>(),
-        "PORTS" => identity.pool.size().max(1) as usize * size_of::<PortBucket>(),
+        "PORTS" => port_buckets(identity) as usize * size_of::<PortBucket>(),
         WATCH => size_of::<Watch>(),
         "ROUTES" => routes * size_of::<Route>(),
         "ROUTES6" => routes * size_of::<Route6>(),

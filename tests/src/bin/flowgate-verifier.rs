@@ -14,6 +14,7 @@ use flowgate::{
         object::{self, OBJECT},
     },
 };
+use lb_common::abi::{Identity, Pool};
 
 /// Instructions that a verifier processes before it gives up
 /// (`BPF_COMPLEXITY_LIMIT_INSNS`).
@@ -33,34 +34,75 @@ fn main() -> ExitCode {
     }
 }
 
-/// Loads each program, and prints its figures. What logs packets isn't even in the
-/// program unless one asks for it, so there are two of each.
+/// What decides which code of a program the verifier looks at: what isn't asked for isn't
+/// even there.
+#[derive(Clone, Copy)]
+struct Shape {
+    name: &'static str,
+    /// One packet in so many is logged; 0 for none.
+    sample: u32,
+    /// Addresses of the `full-nat` pool, of either IP version.
+    pool: (u16, u16),
+}
+
+const NONE: Shape = Shape {
+    name: "plain",
+    sample: 0,
+    pool: (0, 0),
+};
+const ALL: Shape = Shape {
+    name: "all",
+    sample: 1_000,
+    pool: (3, 2),
+};
+const SHAPES: [(&str, Shape); 7] = [
+    (object::PROGRAM, NONE),
+    (
+        object::PROGRAM,
+        Shape {
+            name: "pool4",
+            pool: (1, 0),
+            ..NONE
+        },
+    ),
+    (
+        object::PROGRAM,
+        Shape {
+            name: "pool6",
+            pool: (0, 1),
+            ..NONE
+        },
+    ),
+    (object::PROGRAM, ALL),
+    (object::PROGRAM_FRAGS, NONE),
+    (object::PROGRAM_FRAGS, ALL),
+    ("tick", NONE),
+];
+
+/// Loads each program in the shapes that it may have, and prints its figures.
 fn every_program() -> Result<()> {
     println!(
-        "{:<14} {:<8} {:>12} {:>9} {:>9}",
-        "program", "sampling", "instructions", "xlated B", "jited B"
+        "{:<14} {:<6} {:>12} {:>9} {:>9}",
+        "program", "shape", "instructions", "xlated B", "jited B"
     );
     let mut heaviest = 0;
-    let all = names(&load("", 0, VerifierLogLevel::STATS)?);
-    for (sample, sampling) in [(0, "off"), (1_000, "on")] {
-        for name in &all {
-            // Of its own: the two kinds of programs can't share a device map.
-            let mut object = load(name, sample, VerifierLogLevel::STATS)?;
-            let program = match object.program(name) {
-                Ok(program) => program,
-                Err(error) => bail!("{error}\n{}", why(name, sample)),
-            };
-            let info = program.info()?;
-            let verified = info
-                .verified_instruction_count()
-                .context("this kernel doesn't tell its figures (5.16 and later do)")?;
-            println!(
-                "{name:<14} {sampling:<8} {verified:>12} {:>9} {:>9}",
-                info.size_translated().unwrap_or_default(),
-                info.size_jitted()
-            );
-            heaviest = heaviest.max(verified);
-        }
+    for (name, shape) in SHAPES {
+        let mut object = load(name, shape, VerifierLogLevel::STATS)?;
+        let program = match object.program(name) {
+            Ok(program) => program,
+            Err(error) => bail!("{}, {error}\n{}", shape.name, why(name, shape)),
+        };
+        let info = program.info()?;
+        let verified = info
+            .verified_instruction_count()
+            .context("this kernel doesn't tell its figures (5.16 and later do)")?;
+        println!(
+            "{name:<14} {:<6} {verified:>12} {:>9} {:>9}",
+            shape.name,
+            info.size_translated().unwrap_or_default(),
+            info.size_jitted()
+        );
+        heaviest = heaviest.max(verified);
     }
     println!("The verifier gives up after {LIMIT} instructions; at most {MOST} keep a margin.");
     ensure!(
@@ -70,32 +112,33 @@ fn every_program() -> Result<()> {
     Ok(())
 }
 
-fn load(name: &str, sample: u32, log: VerifierLogLevel) -> Result<Object> {
+fn load(name: &str, shape: Shape, log: VerifierLogLevel) -> Result<Object> {
+    let (v4, v6) = shape.pool;
+    let pool = Pool {
+        first_port: 1_024,
+        buckets: 8_064,
+        v4,
+        v6,
+    };
+    let identity = Identity {
+        pool: if v4 + v6 > 0 { pool } else { Pool::default() },
+        ..object::new_identity(1 << 16, &Timeouts::default())?
+    };
     let constants = Constants {
-        identity: object::new_identity(1 << 16, &Timeouts::default())?,
+        identity,
         egress: 0,
         mac: [2, 0, 0, 0, 0, 1],
-        sample,
+        sample: shape.sample,
         has_buffers: name == object::PROGRAM_FRAGS,
     };
     Ok(Object::load_logged(OBJECT, &constants, None, log)?)
 }
 
-fn names(object: &Object) -> Vec<String> {
-    let mut names: Vec<String> = object
-        .ebpf
-        .programs()
-        .map(|(name, _)| name.to_owned())
-        .collect();
-    names.sort_unstable();
-    names
-}
-
 /// The end of the verifier's way to the instruction that it refuses.
-fn why(name: &str, sample: u32) -> String {
+fn why(name: &str, shape: Shape) -> String {
     let said = load(
         name,
-        sample,
+        shape,
         VerifierLogLevel::DEBUG | VerifierLogLevel::STATS,
     )
     .and_then(|mut object| Ok(object.program(name).map(drop)?))

@@ -291,7 +291,10 @@ fn why(table: &str, map: &MapSize) -> String {
             "{} slots of 8 bytes: at least two for each of max_flows",
             values / 8
         ),
-        "full-nat ports" => format!("{} ports: those of each address of [full_nat]", values / 32),
+        "full-nat ports" => format!(
+            "room for {} ports, a power of two: those of each address of [full_nat]",
+            values / 32
+        ),
         "wheels" => format!("{} places of 4 bytes, for all services", values / 4),
         "endpoints" => format!(
             "{} slots of 64 bytes, for services, VIPs and nat servers",

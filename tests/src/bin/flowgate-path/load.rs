@@ -165,7 +165,7 @@ impl Senders<'_> {
     /// Measures once all have begun, and goes on sending until all have measured.
     fn run(&self, cpu: usize, time: Duration) -> Result<Part> {
         self.bed.gen_host.run(|| {
-            let begun = Turn::take(cpu).and_then(|turn| {
+            let begun = Turn::take(cpu, self.count == 1).and_then(|turn| {
                 let begin = turn.time();
                 self.send(FIRST)?;
                 let took = turn.time().saturating_sub(begin);

@@ -17,19 +17,13 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Takes that CPU, and as far as that is permitted keeps other programs off it: this
-    /// thread gets a real-time priority until it ends.
-    pub fn take(cpu: usize) -> Result<Self> {
+    /// Takes that CPU. One of several senders keeps other programs off it, as far as that is
+    /// permitted, so that all really send at once. One alone doesn't: before Linux 6.4 it
+    /// would keep the kernel's thread for softirqs off as well.
+    pub fn take(cpu: usize, is_alone: bool) -> Result<Self> {
         pin_to(cpu)?;
-        let priority = libc::sched_param { sched_priority: 1 };
-        // SAFETY: reads one sched_param, which outlives the call.
-        let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
-        if set != 0 {
-            let error = io::Error::last_os_error();
-            // Without it the figures only are noisier.
-            if error.raw_os_error() != Some(libc::EPERM) {
-                return Err(error).context("asking for a real-time priority");
-            }
+        if !is_alone {
+            come_first()?;
         }
         let name = format!("ksoftirqd/{cpu}");
         let entries = fs::read_dir("/proc").context("reading /proc")?.flatten();
@@ -51,4 +45,17 @@ impl Turn {
         });
         Duration::from_nanos(own + softirqs.unwrap_or_default())
     }
+}
+
+/// Gives this thread a real-time priority until it ends, if that is permitted.
+fn come_first() -> Result<()> {
+    let priority = libc::sched_param { sched_priority: 1 };
+    // SAFETY: reads one sched_param, which outlives the call.
+    let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
+    let error = io::Error::last_os_error();
+    // Without it the figures only are noisier.
+    if set != 0 && error.raw_os_error() != Some(libc::EPERM) {
+        return Err(error).context("asking for a real-time priority");
+    }
+    Ok(())
 }
