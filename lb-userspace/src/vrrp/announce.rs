@@ -14,7 +14,12 @@ pub(super) struct Series {
 
 impl Series {
     pub fn new(count: u32, every: Nanos) -> Self {
-        Self { count, every, left: 0, next: 0 }
+        Self {
+            count,
+            every,
+            left: 0,
+            next: 0,
+        }
     }
 
     /// Announce from now on, the full count again.

@@ -61,7 +61,10 @@ fn address(address: IpAddr) -> u64 {
 /// The sum of the 16-bit words; an odd last byte is a word's first (RFC 1071).
 fn words(bytes: &[u8]) -> u64 {
     let (pairs, odd) = bytes.as_chunks::<2>();
-    let sum: u64 = pairs.iter().map(|&pair| u64::from(u16::from_be_bytes(pair))).sum();
+    let sum: u64 = pairs
+        .iter()
+        .map(|&pair| u64::from(u16::from_be_bytes(pair)))
+        .sum();
     sum + odd.first().map_or(0, |&byte| u64::from(byte) << 8)
 }
 

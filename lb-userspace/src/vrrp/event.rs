@@ -116,7 +116,9 @@ pub enum Action {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Clash {
     /// Version 2 takes no advertisement with another interval (RFC 3768 section 7.1).
-    #[error("it advertises every {theirs}, we every {ours}; VRRP version 2 ignores such a peer, so both may be active: set the same interval on both")]
+    #[error(
+        "it advertises every {theirs}, we every {ours}; VRRP version 2 ignores such a peer, so both may be active: set the same interval on both"
+    )]
     Interval {
         /// The peer's.
         theirs: Interval,

@@ -20,7 +20,9 @@ pub struct Interval {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IntervalError {
     /// Version 2 counts whole seconds.
-    #[error("VRRP version 2 takes an interval of 1 s to 255 s in whole seconds; use version 3 for others")]
+    #[error(
+        "VRRP version 2 takes an interval of 1 s to 255 s in whole seconds; use version 3 for others"
+    )]
     Version2,
     /// Version 3 counts centiseconds in 12 bits.
     #[error("VRRP version 3 takes an interval of 10 ms to 40.95 s in steps of 10 ms")]
@@ -56,7 +58,10 @@ impl Interval {
             Version::V2 => (100..=25_500).contains(&centiseconds) && centiseconds % 100 == 0,
             Version::V3 => (1..=0x0fff).contains(&centiseconds),
         };
-        fits.then_some(Self { version, centiseconds })
+        fits.then_some(Self {
+            version,
+            centiseconds,
+        })
     }
 
     /// The version of VRRP that carries it.

@@ -232,7 +232,11 @@ impl Machine {
             }
         }
         self.role = Role::Fault;
-        let reason = if self.link_up { Reason::TrackedFault } else { Reason::LinkDown };
+        let reason = if self.link_up {
+            Reason::TrackedFault
+        } else {
+            Reason::LinkDown
+        };
         self.out.push(Action::Become(State::Fault, reason));
     }
 

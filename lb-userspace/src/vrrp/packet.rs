@@ -81,7 +81,9 @@ pub enum EncodeError {
     #[error("an advertisement carries 1 to 255 virtual addresses, not {0}; split the group")]
     Count(usize),
     /// A group is of one IP version.
-    #[error("{address} is not of the IP version of {source_address}; make a group for each IP version")]
+    #[error(
+        "{address} is not of the IP version of {source_address}; make a group for each IP version"
+    )]
     Family {
         /// The first that doesn't fit.
         address: IpAddr,
@@ -144,10 +146,9 @@ impl Packet {
             Version::V2 if fifth != 0 => return Err(PacketError::Authentication(fifth)),
             Version::V2 => Interval::from_seconds(sixth),
             // RFC 9568 section 5.2.6: the reserved bits are ignored.
-            Version::V3 => Interval::from_centiseconds(
-                Version::V3,
-                u16::from_be_bytes([fifth & 0x0f, sixth]),
-            ),
+            Version::V3 => {
+                Interval::from_centiseconds(Version::V3, u16::from_be_bytes([fifth & 0x0f, sixth]))
+            }
         };
         Ok(Self {
             vrid,
@@ -175,7 +176,10 @@ impl Packet {
         }
         let strange = |address: &&IpAddr| address.is_ipv4() != source.is_ipv4();
         if let Some(&address) = self.addresses.iter().chain([&destination]).find(strange) {
-            return Err(EncodeError::Family { address, source_address: source });
+            return Err(EncodeError::Family {
+                address,
+                source_address: source,
+            });
         }
         let count = match u8::try_from(self.addresses.len()) {
             Ok(count) if count > 0 => count,
@@ -190,8 +194,16 @@ impl Packet {
         let first = version.number() << 4 | ADVERTISEMENT;
         let message = &mut buffer[..length(version, source, self.addresses.len())];
         message.fill(0);
-        message[..HEADER]
-            .copy_from_slice(&[first, self.vrid, self.priority, count, fifth, sixth, 0, 0]);
+        message[..HEADER].copy_from_slice(&[
+            first,
+            self.vrid,
+            self.priority,
+            count,
+            fifth,
+            sixth,
+            0,
+            0,
+        ]);
         write_addresses(&self.addresses, &mut message[HEADER..]);
         let sum = checksum(version, convention, source, destination, message);
         message[6..8].copy_from_slice(&sum.to_be_bytes());

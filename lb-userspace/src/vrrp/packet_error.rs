@@ -9,7 +9,9 @@ pub enum PacketError {
     #[error("not a whole IPv4 packet of VRRP")]
     IpHeader,
     /// It came from beyond a router.
-    #[error("hop limit {0} instead of 255: it doesn't come from this link; let the peer send with 255, from the same link")]
+    #[error(
+        "hop limit {0} instead of 255: it doesn't come from this link; let the peer send with 255, from the same link"
+    )]
     HopLimit(u8),
     /// Too short, or longer than its addresses take.
     #[error("{length} bytes instead of {expected}")]
@@ -20,7 +22,9 @@ pub enum PacketError {
         expected: usize,
     },
     /// Another version of VRRP.
-    #[error("VRRP version {version}, but the group is configured for version {expected}; set the same on both nodes")]
+    #[error(
+        "VRRP version {version}, but the group is configured for version {expected}; set the same on both nodes"
+    )]
     Version {
         /// The packet's.
         version: u8,
@@ -40,7 +44,9 @@ pub enum PacketError {
     #[error("virtual router {0}, which isn't this group's")]
     Vrid(u8),
     /// Version 2 with authentication, which RFC 3768 took away.
-    #[error("authentication type {0}, which isn't supported; configure the peer without authentication")]
+    #[error(
+        "authentication type {0}, which isn't supported; configure the peer without authentication"
+    )]
     Authentication(u8),
     /// No virtual address.
     #[error("no virtual address in it")]

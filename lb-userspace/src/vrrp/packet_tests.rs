@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use proptest::{prelude::*, sample::Index};
 
 use super::{
-    Convention, EncodeError, Expected, Interval, MAX_MESSAGE, Packet, PacketError, Received, Version,
+    Convention, EncodeError, Expected, Interval, MAX_MESSAGE, Packet, PacketError, Received,
+    Version,
 };
 
 /// The checksum by its definition in RFC 1071: 16-bit words added with end-around carry.
@@ -69,8 +70,8 @@ const FIXTURES: [Fixture; 4] = [
         convention: Convention::PseudoHeader,
         version: Version::V2,
         bytes: &[
-            0x21, 0x33, 0x64, 0x02, 0x00, 0x01, 0x31, 0x4e, 192, 168, 100, 20, 192, 168, 100, 21, 0,
-            0, 0, 0, 0, 0, 0, 0,
+            0x21, 0x33, 0x64, 0x02, 0x00, 0x01, 0x31, 0x4e, 192, 168, 100, 20, 192, 168, 100, 21,
+            0, 0, 0, 0, 0, 0, 0, 0,
         ],
         priority: 100,
         centiseconds: 100,
@@ -83,7 +84,9 @@ const FIXTURES: [Fixture; 4] = [
         destination: "224.0.0.18",
         convention: Convention::PseudoHeader,
         version: Version::V3,
-        bytes: &[0x31, 0x33, 0x64, 0x01, 0x00, 0x64, 0x40, 0x71, 192, 168, 100, 20],
+        bytes: &[
+            0x31, 0x33, 0x64, 0x01, 0x00, 0x64, 0x40, 0x71, 192, 168, 100, 20,
+        ],
         priority: 100,
         centiseconds: 100,
         addresses: &["192.168.100.20"],
@@ -94,7 +97,9 @@ const FIXTURES: [Fixture; 4] = [
         destination: "224.0.0.18",
         convention: Convention::AsV2,
         version: Version::V3,
-        bytes: &[0x31, 0x33, 0x64, 0x01, 0x00, 0x64, 0x45, 0xaa, 192, 168, 100, 20],
+        bytes: &[
+            0x31, 0x33, 0x64, 0x01, 0x00, 0x64, 0x45, 0xaa, 192, 168, 100, 20,
+        ],
         priority: 100,
         centiseconds: 100,
         addresses: &["192.168.100.20"],
@@ -107,8 +112,8 @@ const FIXTURES: [Fixture; 4] = [
         convention: Convention::AsV2,
         version: Version::V3,
         bytes: &[
-            0x31, 0x07, 0xfe, 0x01, 0x00, 0x02, 0xd4, 0x4a, 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-            0, 0, 0, 1,
+            0x31, 0x07, 0xfe, 0x01, 0x00, 0x02, 0xd4, 0x4a, 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            0, 0, 0, 0, 1,
         ],
         priority: 254,
         centiseconds: 2,
@@ -202,12 +207,21 @@ fn what_is_wrong_is_named() {
     let convention = |packet: &Fixture, group: &Fixture| {
         Packet::decode(&packet.received(packet.bytes), &group.expected()).unwrap_err()
     };
-    assert_eq!(convention(v3, as_v2), PacketError::Convention(Convention::AsV2));
-    assert_eq!(convention(as_v2, v3), PacketError::Convention(Convention::PseudoHeader));
+    assert_eq!(
+        convention(v3, as_v2),
+        PacketError::Convention(Convention::AsV2)
+    );
+    assert_eq!(
+        convention(as_v2, v3),
+        PacketError::Convention(Convention::PseudoHeader)
+    );
 
     let mut routed = v3.received(v3.bytes);
     routed.hop_limit = 254;
-    assert_eq!(Packet::decode(&routed, &v3.expected()), Err(PacketError::HopLimit(254)));
+    assert_eq!(
+        Packet::decode(&routed, &v3.expected()),
+        Err(PacketError::HopLimit(254))
+    );
 }
 
 #[test]
@@ -227,20 +241,42 @@ fn what_cannot_be_written_is_named() {
     let mut packet = FIXTURES[0].packet();
     let mut encode = |packet: &Packet, source: &str, destination: &str| {
         packet
-            .encode(ip(source), ip(destination), Convention::PseudoHeader, &mut buffer)
+            .encode(
+                ip(source),
+                ip(destination),
+                Convention::PseudoHeader,
+                &mut buffer,
+            )
             .map(<[u8]>::len)
             .unwrap_err()
     };
-    assert_eq!(encode(&packet, "fe80::1", "ff02::12"), EncodeError::Version2Ipv6);
+    assert_eq!(
+        encode(&packet, "fe80::1", "ff02::12"),
+        EncodeError::Version2Ipv6
+    );
     packet.addresses.push(ip("fe80::1"));
-    let strange = EncodeError::Family { address: ip("fe80::1"), source_address: ip("10.0.0.1") };
+    let strange = EncodeError::Family {
+        address: ip("fe80::1"),
+        source_address: ip("10.0.0.1"),
+    };
     assert_eq!(encode(&packet, "10.0.0.1", "224.0.0.18"), strange);
     packet.addresses.clear();
-    assert_eq!(encode(&packet, "10.0.0.1", "224.0.0.18"), EncodeError::Count(0));
+    assert_eq!(
+        encode(&packet, "10.0.0.1", "224.0.0.18"),
+        EncodeError::Count(0)
+    );
     packet.addresses = vec![ip("10.0.0.2"); 256];
-    assert_eq!(encode(&packet, "10.0.0.1", "224.0.0.18"), EncodeError::Count(256));
+    assert_eq!(
+        encode(&packet, "10.0.0.1", "224.0.0.18"),
+        EncodeError::Count(256)
+    );
     packet.addresses.pop();
-    let whole = packet.encode(ip("10.0.0.1"), ip("224.0.0.18"), Convention::AsV2, &mut buffer);
+    let whole = packet.encode(
+        ip("10.0.0.1"),
+        ip("224.0.0.18"),
+        Convention::AsV2,
+        &mut buffer,
+    );
     assert_eq!(whole.unwrap().len(), 8 + 255 * 4 + 8);
 }
 
@@ -248,13 +284,20 @@ fn what_cannot_be_written_is_named() {
 fn intervals_are_those_that_the_header_carries() {
     use std::time::Duration;
     let interval = |version, millis| Interval::new(version, Duration::from_millis(millis)).ok();
-    for (version, millis) in [(Version::V2, 0), (Version::V2, 1_500), (Version::V2, 256_000)] {
+    for (version, millis) in [
+        (Version::V2, 0),
+        (Version::V2, 1_500),
+        (Version::V2, 256_000),
+    ] {
         assert_eq!(interval(version, millis), None);
     }
     for (version, millis) in [(Version::V3, 0), (Version::V3, 15), (Version::V3, 40_960)] {
         assert_eq!(interval(version, millis), None);
     }
-    assert_eq!(interval(Version::V2, 255_000).unwrap().nanos(), 255_000_000_000);
+    assert_eq!(
+        interval(Version::V2, 255_000).unwrap().nanos(),
+        255_000_000_000
+    );
     assert_eq!(interval(Version::V3, 10).unwrap().nanos(), 10_000_000);
     assert_eq!(interval(Version::V3, 40_950).unwrap().centiseconds(), 4_095);
     assert_eq!(Interval::new(Version::V3, Duration::MAX).ok(), None);
@@ -262,19 +305,28 @@ fn intervals_are_those_that_the_header_carries() {
 
 #[test]
 fn the_message_ends_where_the_ip_packet_does() {
-    let mut packet = vec![0x46, 0xc0, 0, 36, 0, 1, 0x40, 0, 255, 112, 0, 0, 10, 0, 0, 1, 224, 0, 0, 18];
+    let mut packet = vec![
+        0x46, 0xc0, 0, 36, 0, 1, 0x40, 0, 255, 112, 0, 0, 10, 0, 0, 1, 224, 0, 0, 18,
+    ];
     packet.extend([0x94, 4, 0, 0]);
     packet.extend(FIXTURES[1].bytes);
     packet.extend([0xee; 10]);
     let received = Received::from_ipv4(&packet).unwrap();
     assert_eq!(received.message, FIXTURES[1].bytes);
-    assert_eq!((received.source, received.destination), (ip("10.0.0.1"), ip("224.0.0.18")));
+    assert_eq!(
+        (received.source, received.destination),
+        (ip("10.0.0.1"), ip("224.0.0.18"))
+    );
     assert_eq!(received.hop_limit, 255);
     // Shorter than it says; a fragment; not VRRP; a header too short; IPv6.
     for (at, value) in [(3, 47), (6, 0x20), (7, 1), (9, 6), (0, 0x44), (0, 0x66)] {
         let mut packet = packet.clone();
         packet[at] = value;
-        assert_eq!(Received::from_ipv4(&packet), Err(PacketError::IpHeader), "{at}");
+        assert_eq!(
+            Received::from_ipv4(&packet),
+            Err(PacketError::IpHeader),
+            "{at}"
+        );
     }
 }
 

@@ -38,7 +38,8 @@ impl<'a> Received<'a> {
         if !whole || header[9] != PROTOCOL {
             return None;
         }
-        let address = |at: usize| Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3]);
+        let address =
+            |at: usize| Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3]);
         Some(Self {
             source: address(12).into(),
             destination: address(16).into(),

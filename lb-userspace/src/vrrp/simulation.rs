@@ -69,8 +69,8 @@ pub struct World {
     pub reorder: bool,
     /// Nodes whose sockets refuse.
     pub mute: Vec<bool>,
-    /// Stretches in which two nodes held the VIPs.
-    pub both: Vec<(Nanos, Nanos)>,
+    /// Stretches in which two nodes both held the VIPs, for each pair of nodes.
+    pub both: Vec<([usize; 2], Vec<(Nanos, Nanos)>)>,
     /// Stretches in which nobody did.
     pub nobody: Vec<(Nanos, Nanos)>,
     random: Random,
@@ -99,6 +99,7 @@ impl World {
             })
             .collect();
         let count = nodes.len();
+        let pairs = (0..count).flat_map(|b| (0..b).map(move |a| [a, b]));
         Self {
             now: MS,
             nodes,
@@ -106,7 +107,7 @@ impl World {
             loss: 0,
             reorder: false,
             mute: vec![false; count],
-            both: Vec::new(),
+            both: pairs.map(|pair| (pair, Vec::new())).collect(),
             nobody: Vec::new(),
             random,
             packets: BinaryHeap::new(),
@@ -178,7 +179,10 @@ impl World {
             Action::HoldUntil(until) => {
                 this.held = until - this.offset;
                 let longest = this.sent + lease(this.settings.interval);
-                assert!(this.held <= longest, "held for longer than a lease from the last advertisement");
+                assert!(
+                    this.held <= longest,
+                    "held for longer than a lease from the last advertisement"
+                );
             }
             Action::Release => this.held = 0,
             Action::SetTimer(at) => {
@@ -201,17 +205,24 @@ impl World {
                 self.last_delivery[from][to] = at;
             }
             self.serial += 1;
-            self.packets.push(Reverse((at, self.serial, from, to, priority)));
+            self.packets
+                .push(Reverse((at, self.serial, from, to, priority)));
         }
     }
 
     /// Lets time pass until `until`; `check` is called after each step.
     pub fn run(&mut self, until: Nanos, mut check: impl FnMut(&World)) {
         loop {
-            let timers = self.nodes.iter().filter(|node| matches!(node.run, Run::Runs | Run::Stops(_)));
+            let timers = self
+                .nodes
+                .iter()
+                .filter(|node| matches!(node.run, Run::Runs | Run::Stops(_)));
             let timer = timers.filter_map(|node| node.timer).min();
             let packet = self.packets.peek().map(|&Reverse((at, ..))| at);
-            let next = [timer, packet].into_iter().flatten().fold(until, Nanos::min);
+            let next = [timer, packet]
+                .into_iter()
+                .flatten()
+                .fold(until, Nanos::min);
             self.pass(next.max(self.now));
             check(self);
             if self.now >= until && next >= until {
@@ -240,12 +251,16 @@ impl World {
 
     /// Moves the clock, in which time nothing happens but that deadlines pass.
     fn pass(&mut self, to: Nanos) {
-        let mut ends: Vec<Nanos> = self.nodes.iter().map(|node| node.held.clamp(self.now, to)).collect();
-        ends.sort_unstable_by(|a, b| b.cmp(a));
-        let first = ends[0];
-        let second = ends.get(1).copied().unwrap_or(self.now);
-        extend(&mut self.both, self.now, second);
-        extend(&mut self.nobody, first, to);
+        let end = |node: &Node| node.held.clamp(self.now, to);
+        for ([a, b], both) in &mut self.both {
+            extend(
+                both,
+                self.now,
+                end(&self.nodes[*a]).min(end(&self.nodes[*b])),
+            );
+        }
+        let last = self.nodes.iter().map(end).max().unwrap_or(self.now);
+        extend(&mut self.nobody, last, to);
         self.now = to;
     }
 
@@ -258,13 +273,26 @@ impl World {
 
     /// The nodes that hold the VIPs now.
     pub fn holders(&self) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|&node| self.nodes[node].held > self.now).collect()
+        (0..self.nodes.len())
+            .filter(|&node| self.nodes[node].held > self.now)
+            .collect()
+    }
+
+    /// How long two nodes both held the VIPs at most in one go, and all together, since `from`.
+    pub fn both_since(&self, from: Nanos) -> (Nanos, Nanos) {
+        let stretches = self.both.iter().flat_map(|(_, both)| both);
+        let long = stretches.map(|&(a, b)| b.saturating_sub(a.max(from)));
+        long.fold((0, 0), |(most, sum), long| (most.max(long), sum + long))
     }
 
     /// How many times a node has become active.
     pub fn take_overs(&self) -> usize {
         let became = self.nodes.iter().flat_map(|node| &node.became);
-        became.filter(|(_, state, reason)| *state == State::Active && *reason != Reason::NobodyTookOver).count()
+        became
+            .filter(|(_, state, reason)| {
+                *state == State::Active && *reason != Reason::NobodyTookOver
+            })
+            .count()
     }
 }
 

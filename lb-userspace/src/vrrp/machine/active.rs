@@ -36,7 +36,10 @@ impl Tenure {
     pub fn next(&self) -> Nanos {
         let due = self.leaving.map_or(self.advert_at, |leaving| leaving.until);
         let announcement = self.announcements.next().filter(|_| self.holds());
-        [self.lease, announcement].into_iter().flatten().fold(due, Nanos::min)
+        [self.lease, announcement]
+            .into_iter()
+            .flatten()
+            .fold(due, Nanos::min)
     }
 
     pub fn reconfigure(&mut self, settings: &Settings) {
@@ -61,7 +64,11 @@ impl Tenure {
 impl Machine {
     /// RFC 9568 sections 6.4.1 and 6.4.2: advertise; then hold the VIPs and announce them.
     pub(super) fn take_over(&mut self, reason: Reason, now: Nanos) {
-        let Settings { announcements, announce_every, .. } = self.settings;
+        let Settings {
+            announcements,
+            announce_every,
+            ..
+        } = self.settings;
         let mut announcements = Series::new(announcements, announce_every);
         announcements.restart();
         self.yielded = false;
@@ -177,7 +184,10 @@ impl Machine {
             (None, _) => {}
         }
         if higher {
-            let reason = Reason::Outranked { by: heard.from, priority: heard.priority };
+            let reason = Reason::Outranked {
+                by: heard.from,
+                priority: heard.priority,
+            };
             self.out.push(Action::Release);
             self.stand_by(reason, heard.interval, now);
         } else {
@@ -269,7 +279,8 @@ impl Machine {
         if let Role::Active(tenure) = &mut self.role {
             tenure.leaving = None;
         }
-        self.out.push(Action::Become(State::Active, Reason::NobodyTookOver));
+        self.out
+            .push(Action::Become(State::Active, Reason::NobodyTookOver));
         self.advertise(now);
     }
 }

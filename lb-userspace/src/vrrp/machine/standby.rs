@@ -36,7 +36,11 @@ impl Machine {
         let lower = heard.priority < priority;
         let owner = priority == OWNER;
         let may = (owner || self.settings.preempt && self.in_sync) && !self.yielded;
-        let delay = if owner { 0 } else { self.settings.preempt_delay };
+        let delay = if owner {
+            0
+        } else {
+            self.settings.preempt_delay
+        };
         let Role::Standby(watch) = &mut self.role else {
             return;
         };
