@@ -37,7 +37,7 @@ impl Interval {
     pub fn new(version: Version, duration: Duration) -> Result<Self, IntervalError> {
         let nanos = duration.as_nanos();
         let step = u128::from(CENTISECOND);
-        let exact = (nanos % step == 0).then_some(nanos / step);
+        let exact = nanos.is_multiple_of(step).then_some(nanos / step);
         exact
             .and_then(|count| u16::try_from(count).ok())
             .and_then(|count| Self::from_centiseconds(version, count))
@@ -55,7 +55,9 @@ impl Interval {
     /// In centiseconds, as the version 3 header has it; `None` if `version` can't carry it.
     pub fn from_centiseconds(version: Version, centiseconds: u16) -> Option<Self> {
         let fits = match version {
-            Version::V2 => (100..=25_500).contains(&centiseconds) && centiseconds % 100 == 0,
+            Version::V2 => {
+                (100..=25_500).contains(&centiseconds) && centiseconds.is_multiple_of(100)
+            }
             Version::V3 => (1..=0x0fff).contains(&centiseconds),
         };
         fits.then_some(Self {

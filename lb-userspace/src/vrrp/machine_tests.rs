@@ -485,6 +485,19 @@ fn a_hand_over_to_nobody_ends_and_one_to_a_standby_lasts() {
 }
 
 #[test]
+fn of_two_that_hand_over_at_once_one_stays() {
+    let (mut machine, at) = active(settings(v3(2), 100));
+    let _ = machine.on(Event::HandOver, at);
+    let actions = machine.on(advert(4, 0, v3(2)), at + MS);
+    let still = become_(State::Active, Reason::NobodyTookOver);
+    assert_eq!(actions[..2], [still, Action::Send { priority: 100 }]);
+    // One that stops doesn't stay for that.
+    let _ = machine.on(Event::Sent, at + MS);
+    let _ = machine.on(Event::Stop, at + 2 * MS);
+    assert_eq!(machine.on(advert(4, 0, v3(2)), at + 3 * MS), []);
+}
+
+#[test]
 fn a_lease_that_ran_out_is_not_renewed() {
     for event in [
         Event::Timer,

@@ -30,8 +30,9 @@
 //! | it can't serve (tracking, link) | not at all: it releases before it resigns |
 //! | the network splits | as long as it is split: each half can't know of the other. Afterwards until the next advertisement of the node that stays, at most `I + d`, and `I` more for each one that is lost |
 //!
-//! Whatever else happens, a node that doesn't run answers for at most `L` after its
-//! last advertisement. In a conflict, each node answers the other's advertisement at once (or `I/8` after its own last one), so
+//! Whatever else happens, a node that doesn't run or can't send answers for at most `L` after its
+//! last advertisement, and two that both resign in a conflict until their leases, cut to `1.5·I`,
+//! have run out. In a conflict, each node answers the other's advertisement at once (or `I/8` after its own last one), so
 //! mostly it is over sooner than that.
 //!
 //! This rests on three things: [`Event::Timer`] comes after all that was received before

@@ -40,6 +40,13 @@ pub enum Run {
     Crashed,
 }
 
+/// From when until when.
+pub type Stretch = (Nanos, Nanos);
+
+/// An advertisement on its way: when it arrives, its serial number, from which node to which,
+/// and its priority.
+type Flying = (Nanos, u64, usize, usize, u8);
+
 #[derive(Debug)]
 pub struct Node {
     pub machine: Machine,
@@ -70,11 +77,11 @@ pub struct World {
     /// Nodes whose sockets refuse.
     pub mute: Vec<bool>,
     /// Stretches in which two nodes both held the VIPs, for each pair of nodes.
-    pub both: Vec<([usize; 2], Vec<(Nanos, Nanos)>)>,
+    pub both: Vec<([usize; 2], Vec<Stretch>)>,
     /// Stretches in which nobody did.
-    pub nobody: Vec<(Nanos, Nanos)>,
+    pub nobody: Vec<Stretch>,
     random: Random,
-    packets: BinaryHeap<Reverse<(Nanos, u64, usize, usize, u8)>>,
+    packets: BinaryHeap<Reverse<Flying>>,
     last_delivery: Vec<Vec<Nanos>>,
     serial: u64,
 }
@@ -129,7 +136,8 @@ impl World {
 
     /// Does all that a node has to do now: first the rest of its actions.
     fn work(&mut self, node: usize) {
-        loop {
+        for round in 0.. {
+            assert!(round < 10_000, "node {node} goes round in circles");
             match self.nodes[node].run {
                 Run::Stopped | Run::Crashed => return,
                 Run::Stops(0) => {
@@ -297,7 +305,7 @@ impl World {
 }
 
 /// Adds a stretch to those before; one that follows the last without a gap goes on with it.
-fn extend(stretches: &mut Vec<(Nanos, Nanos)>, from: Nanos, to: Nanos) {
+fn extend(stretches: &mut Vec<Stretch>, from: Nanos, to: Nanos) {
     if from >= to {
         return;
     }
