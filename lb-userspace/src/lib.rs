@@ -10,3 +10,4 @@ pub mod health;
 pub mod net;
 pub mod plan;
 pub mod scheduler;
+pub mod vrrp;
