@@ -9,4 +9,5 @@ pub mod desired;
 pub mod health;
 pub mod net;
 pub mod plan;
+pub mod replicate;
 pub mod scheduler;
