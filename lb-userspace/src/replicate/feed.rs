@@ -13,6 +13,9 @@ use super::{
     wire::{Ack, ChunkWriter, ITEMS, Slot, ToStandby},
 };
 
+/// Passes of which one looks at ages. They take seconds to matter.
+const AGES_EVERY: u32 = 8;
+
 /// One session's way from the tables to datagrams.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -47,6 +50,8 @@ struct Pass {
     last_began: Option<u64>,
     /// The table it is at.
     at: usize,
+    /// How many there were.
+    count: u32,
     /// It passed something over, or a table wasn't known as a whole yet.
     is_partial: bool,
     /// When this number and all before it have arrived, the standby has everything up to that moment.
@@ -216,6 +221,7 @@ impl Feed {
             let mut room = Room {
                 slots: *slots,
                 changes: datagrams * each,
+                ages: self.pass.count.is_multiple_of(AGES_EVERY),
                 reserve: way.rate.burst() as usize / super::seal::MOST / 2 * each,
             };
             let mut found = Vec::new();
@@ -233,6 +239,7 @@ impl Feed {
         }
         let began = self.pass.began.take();
         self.pass.at = 0;
+        self.pass.count = self.pass.count.wrapping_add(1);
         if !self.pass.is_partial && self.pass.awaited.is_none() {
             self.pass.awaited = began.map(|began| (way.sealer.next(), began));
         }

@@ -33,12 +33,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Nanoseconds of a pass for each slot of large tables: about five times what comparing takes, so that it
-    /// keeps a fifth of a CPU busy and no more.
-    const PASS_PER_SLOT: u64 = 5;
+    /// Nanoseconds of a pass for each slot of large tables: two to four times what comparing takes, so that it
+    /// leaves a CPU most of its time.
+    const PASS_PER_SLOT: u64 = 6;
 
-    /// The limits for tables of so many slots, both together: each slot is compared every 40 ms up to 8 M of them, and
-    /// more seldom in larger tables (every 84 ms for 16 M, every 336 ms for 64 M).
+    /// The limits for tables of so many slots, both together: each slot is compared every 40 ms up to 6 M of them, and
+    /// more seldom in larger tables: every 50 ms for 8 M, 101 ms for 16 M, 403 ms for 64 M.
     #[must_use]
     pub fn sized(slots: usize) -> Self {
         let pass_every = (slots as u64 * Self::PASS_PER_SLOT).max(40 * MILLISECOND);

@@ -30,6 +30,7 @@ const AMPLE: Room = Room {
     slots: usize::MAX,
     changes: usize::MAX,
     reserve: 0,
+    ages: true,
 };
 
 fn known(slots: usize) -> Shadow {
@@ -73,6 +74,7 @@ fn room_is_kept_to() {
         slots,
         changes,
         reserve,
+        ages: false,
     };
     let mut go = |room| scan(&mut shadow, &flows, 0, room).0.len();
     assert_eq!(go(room(8, 100, 100)), 7);
@@ -104,6 +106,7 @@ fn an_age_is_told_once_in_a_quarter_of_its_timeout() {
             slots: 8,
             changes: 1,
             reserve: 1,
+            ages: true,
         };
         if !scan(&mut shadow, &flows, now, room).0.is_empty() {
             told.push(now);
@@ -111,6 +114,13 @@ fn an_age_is_told_once_in_a_quarter_of_its_timeout() {
         }
     }
     assert_eq!(told, [0, 50, 100, 150]);
+    // Not where ages aren't looked at.
+    put(&flows, 0, 220, State::Established);
+    let past = Room {
+        ages: false,
+        ..AMPLE
+    };
+    assert_eq!(scan(&mut shadow, &flows, 220, past).0, [0u32; 0]);
     // And with room earlier, so that not all are due at once.
     put(&flows, 0, 176, State::Established);
     assert_eq!(scan(&mut shadow, &flows, 176, AMPLE).0, vec![0]);
@@ -141,11 +151,12 @@ fn how_long_it_takes_to_compare() {
             .for_each(|slot| put(&flows, slot, 0, State::Established));
         scan(&mut shadow, &flows, 0, AMPLE);
         (0..1 << bits).for_each(|slot| shadow.arrived(slot));
-        let mut time = |what: &str| {
+        let mut time = |what: &str, ages| {
+            let room = Room { ages, ..AMPLE };
             let mut times: Vec<_> = (0..7)
                 .map(|_| {
                     let start = Instant::now();
-                    assert_eq!(scan(&mut shadow, &flows, 3, AMPLE).0, [0u32; 0]);
+                    assert_eq!(scan(&mut shadow, &flows, 3, room).0, [0u32; 0]);
                     start.elapsed().as_secs_f64() * 1e3
                 })
                 .collect();
@@ -155,8 +166,9 @@ fn how_long_it_takes_to_compare() {
                 times[3], times[0], times[6]
             );
         };
-        time("nothing differs");
+        time("nothing differs", false);
         half.for_each(|slot| put(&flows, slot, 2, State::Established));
-        time("the ages of all flows, in half the slots, differ");
+        time("ages differ in half the slots", false);
+        time("the same, ages looked at", true);
     }
 }
