@@ -9,8 +9,8 @@ use super::{
 
 /// Most datagrams on their way: fewer than an acknowledgement can tell of, for marks have numbers too.
 const MOST: u64 = ACK_WORDS as u64 * 64 - 64;
-/// The longest wait for an acknowledgement.
-const LONGEST: u64 = 1_000 * MILLISECOND;
+/// The longest wait for an acknowledgement: peers are at most a third of it away.
+const LONGEST: u64 = 300 * MILLISECOND;
 
 /// What a datagram tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +80,8 @@ impl Flight {
                 continue;
             }
             let enough = (now.saturating_sub(sent.at) * 3).clamp(self.least_wait, LONGEST);
-            self.wait = (self.wait * 7 + enough) / 8;
+            // Down at once: it only grows where nothing arrives in time.
+            self.wait = (self.wait + enough) / 2;
             arrived.push(sent.load);
         }
         arrived

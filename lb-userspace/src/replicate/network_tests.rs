@@ -172,7 +172,7 @@ proptest! {
             world.step();
         }
         world.faults.lost = lost;
-        world.run(300);
+        world.run(1_000);
         for slot in 0..2_048 {
             happen(&mut world, Event::Open(slot, 5, 1));
         }
