@@ -9,5 +9,6 @@ pub mod desired;
 pub mod health;
 pub mod net;
 pub mod plan;
+pub mod replicate;
 pub mod scheduler;
 pub mod vrrp;
