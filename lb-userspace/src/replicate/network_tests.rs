@@ -162,7 +162,7 @@ proptest! {
 
     /// In any time there are at most the rate's bytes for it, and one burst.
     #[test]
-    fn the_rate_is_kept(seed: u64, rate in 200u32..4_000, lost in 0u32..60) {
+    fn the_rate_is_kept(seed: u64, rate in 200u32..4_000, lost in 0u32..30) {
         let limits = Limits { bytes_per_ms: rate, ..Limits::default() };
         let mut world = World::new(256, 8, limits, seed);
         for slot in 0..2_048 {
