@@ -88,12 +88,15 @@ impl Watch {
     }
 }
 
+/// Words of the switch: of the services, how many, and until when.
+const WORDS: usize = 64 + 2;
+
 /// Until when the program is switched to tell, in ns; 0 when it isn't.
 fn until(flowgate: &Flowgate) -> Result<u64> {
     let path: PathBuf = flowgate.pin_dir().join("maps").join("WATCH");
     let map = Map::Array(MapData::from_pin(&path)?);
-    let switch: Array<_, [u64; 66]> = Array::try_from(map)?;
-    Ok(switch.get(&0, 0)?[0])
+    let switch: Array<_, [u64; WORDS]> = Array::try_from(map)?;
+    Ok(switch.get(&0, 0)?[WORDS - 1])
 }
 
 fn is_off(flowgate: &Flowgate) -> Result<()> {
