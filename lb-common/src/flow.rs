@@ -334,7 +334,7 @@ pub const fn is_settled(entry: Entry, now: Tick, is_tcp: bool, flags: u8) -> boo
     } else {
         State::Assured
     };
-    flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0 && (entry.0 ^ entry.touched(now, settled).0) == 0
+    flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0 && entry.0 == entry.touched(now, settled).0
 }
 
 /// The state of a known flow after a packet of the server's (`nat` sees those).

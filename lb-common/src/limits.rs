@@ -22,6 +22,8 @@ pub const MAX_VIP_RANGES: u32 = 8;
 pub const WATCH_RING: u32 = 1 << 18;
 /// Addresses of the `full-nat` pool, both families together.
 pub const MAX_POOL: u32 = 64;
+/// Buckets of eight ports that one address of the pool can have.
+pub const MAX_PORT_BUCKETS: u32 = 65_536 / 8;
 /// Fragmented packets whose later fragments are awaited at one time.
 pub const MAX_FRAGMENTED: u32 = 16_384;
 /// Extension headers of an IPv6 packet that are followed.

@@ -10,24 +10,34 @@ use lb_common::{abi::Pool, flow::Timeouts, hash::FoldKeys};
 
 use crate::outcome::Outcome;
 
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static FLOW_SHIFT: u32 = 63;
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static FLOW_TIMEOUTS: u32 = 0;
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static TICK_SHIFT: u32 = 0;
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static EGRESS: u32 = 0;
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static MAC: u64 = 0;
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static SAMPLE: u32 = 0;
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static BUFFERS: u32 = 0;
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static POOL_SHAPE: u64 = 0;
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static PORT_MASK: u32 = 0;
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static FOLD: [u64; 10] = [0; 10];
 
@@ -58,6 +68,7 @@ constants! {
 }
 
 /// Not read-only: the verifier takes it for any number. It is 0 and stays so.
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static mut ANYTHING: u64 = 0;
 

@@ -82,7 +82,9 @@ fn way(context: &XdpContext, plain: extern "C" fn(Context) -> u64) -> u32 {
 }
 
 #[cfg(target_arch = "bpf")]
+// SAFETY: the loader reads the licence there, and nothing else is in that section.
 #[unsafe(link_section = "license")]
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 

@@ -82,7 +82,7 @@ regions! {
     /// The addresses of the `full-nat` pool.
     pool = POOL: [Address; limits::MAX_POOL];
     /// Their ports. A node's has as many buckets as its pool.
-    ports = PORTS: [PortBucket; 1];
+    ports = PORTS: [PortBucket; limits::MAX_POOL * limits::MAX_PORT_BUCKETS];
     /// What is watched.
     watch = WATCH: [Watch; 1];
     /// Routes of IPv4.
