@@ -29,7 +29,7 @@ use crate::{
     marks,
     netns::Namespace,
     parrot::Parrot,
-    xdp::{Attached, PASS},
+    xdp::{Attached, PASS, receive_in_turn},
 };
 
 /// Where clients connect to.
@@ -68,6 +68,7 @@ pub struct Farm {
     _lb: Namespace,
     _pins: PinDir,
     _pass: Attached,
+    _in_turn: Vec<Attached>,
     _switches: Namespace,
     _scratch: TempDir,
 }
@@ -96,6 +97,10 @@ impl Farm {
         let hosts = (1..=servers)
             .map(|server| host(&switches, server))
             .collect::<Result<Vec<_>>>()?;
+        let in_turn = hosts
+            .iter()
+            .map(|host| receive_in_turn(End::new(host, "front")))
+            .collect::<Result<Vec<_>>>()?;
         let parrots = (1..=servers)
             .zip(&hosts)
             .map(|(server, host)| Parrot::start(host, VIP, server))
@@ -116,6 +121,7 @@ impl Farm {
             _lb: lb,
             _pins: pins,
             _pass: pass,
+            _in_turn: in_turn,
             _switches: switches,
             _scratch: scratch,
         };

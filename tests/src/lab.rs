@@ -42,7 +42,7 @@ use crate::{
     marks,
     netns::Namespace,
     nginx::Nginx,
-    xdp::{Attached, PASS},
+    xdp::{Attached, PASS, receive_in_turn},
 };
 
 /// The virtual IP.
@@ -117,6 +117,7 @@ pub struct Web {
     pub host: Namespace,
     /// Its own address.
     pub address: Ipv4Addr,
+    _in_turn: Attached,
 }
 
 impl Web {
@@ -247,6 +248,7 @@ impl Lab {
         let (network, gateway) = self.mode.web_network();
         self.plug(device, network, &name)?;
         address(device, own, 24)?;
+        let in_turn = receive_in_turn(device)?;
         host.ip(&format!("route add default via {gateway}"))?;
         if self.mode == Mode::Dsr {
             host.sysctl("net.ipv4.conf.all.arp_ignore", "1")?;
@@ -259,6 +261,7 @@ impl Lab {
             nginx,
             host,
             address: own,
+            _in_turn: in_turn,
         })
     }
 

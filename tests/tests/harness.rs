@@ -3,13 +3,14 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use flowgate_tests::{
     client::{self, Load},
     held::{Download, Held},
     lab::{LB, Lab, Mode, VIP},
     link::End,
     marks,
+    netns::run,
     nginx::DOWNLOAD_BYTES,
     ping::ping,
     wait::eventually,
@@ -74,6 +75,31 @@ fn a_download_arrives_whole_and_beside_load() -> Result<()> {
     assert_eq!(report.failed(), 0, "{:?}", report.reasons());
     assert!(report.total() > 100, "only {} requests", report.total());
     Ok(())
+}
+
+/// Otherwise its kernel resets a connection now and then: see `receive_in_turn`.
+#[test]
+fn a_server_receives_frames_from_a_queue() -> Result<()> {
+    /// Of one connection, at least: SYN, ACK, request, FIN.
+    const FRAMES: u64 = 4;
+    let lab = routed_to_web1()?;
+    let before = queued(&lab)?;
+    assert_eq!(client::requests(&lab.client, lab.vip(), 20)?.of("web1"), 20);
+    let frames = queued(&lab)? - before;
+    assert!(frames >= 20 * FRAMES, "only {frames} frames");
+    Ok(())
+}
+
+/// Frames that have passed through the queue of web1's interface.
+fn queued(lab: &Lab) -> Result<u64> {
+    const COUNTER: &str = "rx_queue_0_xdp_packets:";
+    let mut ethtool = lab.webs[0].host.command("ethtool")?;
+    let text = run(ethtool.args(["-S", "eth0"]))?;
+    let count = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(COUNTER))
+        .with_context(|| format!("no {COUNTER} in\n{text}"))?;
+    Ok(count.trim().parse()?)
 }
 
 /// A load balancer for one server: what is for the VIP is sent out again with the

@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::{Family, Net, Way};
 use crate::{
     bulk, decapsulate::Decapsulator, dns::NameServer, echo::Echo, link::End, netns::Namespace,
-    nginx::Nginx, process::Process,
+    nginx::Nginx, process::Process, xdp,
 };
 
 /// The VIP's ports.
@@ -33,6 +33,7 @@ pub struct Server {
     _bulk: Option<Process>,
     /// In tunnel modes, what takes packets out of others.
     pub decapsulator: Option<Decapsulator>,
+    _in_turn: xdp::Attached,
     /// The host; its interface is `eth0`.
     pub host: Namespace,
 }
@@ -50,6 +51,7 @@ impl Server {
         let network = description.server_network();
         let device = End::new(&host, "eth0");
         net.plug(device, network, &name)?;
+        let in_turn = xdp::receive_in_turn(device)?;
         net.address(device, network, 10 + number)?;
         net.default_route(&host, network)?;
         let (vip, way) = (description.vip, description.way);
@@ -94,6 +96,7 @@ impl Server {
             _echo: Echo::start(&host, (echo_at, ECHO).into())?,
             _bulk: bulk,
             decapsulator,
+            _in_turn: in_turn,
             host,
         })
     }
