@@ -9,7 +9,7 @@ use crate::{
     client::{self, Load},
     flowgate::EVEN,
     held::{Download, Held},
-    nginx::DOWNLOAD_BYTES,
+    nginx::{DOWNLOAD_BYTES, DOWNLOAD_TIME},
     stage::Stage,
     wait::let_pass,
 };
@@ -44,7 +44,7 @@ pub(super) fn drained(stage: &mut Stage) -> Result<Finding> {
         figures: format!(
             "{drained} drained: {}; its download {}; enabled again: {}",
             shares(&during),
-            fate(&arrived),
+            fate(&arrived, overlapped),
             shares(&after)
         ),
     })
@@ -79,14 +79,20 @@ pub(super) fn restarted(stage: &mut Stage) -> Result<Finding> {
             failures(&report),
             seconds(report.slowest()),
             open.count(),
-            fate(&arrived)
+            fate(&arrived, overlapped)
         ),
     })
 }
 
-fn fate(download: &Result<u64>) -> String {
+/// How a download went, which was to last until the change had been made.
+fn fate(download: &Result<u64>, lasted: bool) -> String {
     match download {
-        Ok(bytes) => format!("arrived whole ({} KiB)", bytes >> 10),
+        Ok(bytes) if lasted => format!("arrived whole ({} KiB)", bytes >> 10),
+        Ok(bytes) => format!(
+            "arrived whole ({} KiB), but too early to tell anything: this took longer than {}",
+            bytes >> 10,
+            seconds(DOWNLOAD_TIME)
+        ),
         Err(error) => format!("broke off: {error:#}"),
     }
 }
