@@ -17,7 +17,7 @@ use crate::{http, netns::Namespace, process::Process, wait::eventually};
 /// The path of the big file.
 pub const DOWNLOAD: &str = "/download";
 /// Its size.
-pub const DOWNLOAD_BYTES: u64 = 2 << 20;
+pub const DOWNLOAD_BYTES: u64 = 3 << 20;
 /// How long it takes, since the server sends no faster.
 pub const DOWNLOAD_TIME: Duration = Duration::from_secs(DOWNLOAD_BYTES / DOWNLOAD_RATE);
 /// Bytes a second.

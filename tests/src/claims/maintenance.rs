@@ -55,10 +55,11 @@ pub(super) fn restarted(stage: &mut Stage) -> Result<Finding> {
     let vip = stage.lab.vip();
     let mut open = Held::open(&stage.lab.client, vip, OPEN)?;
     let load = Load::start(&stage.lab.client, vip, RATE)?;
-    let download = Download::start(&stage.lab.client, vip)?;
     let death = Instant::now();
     stage.flowgate.kill()?;
     let_pass(AWAY)?;
+    // It is to last until a daemon is there, which takes its time where others work too.
+    let download = Download::start(&stage.lab.client, vip)?;
     stage.flowgate.start(&stage.lab.lb)?;
     let away = death.elapsed();
     let overlapped = download.running();
