@@ -18,6 +18,8 @@ pub const WHEEL_ENTRIES: u32 = 1 << 23;
 pub const MAX_INTERFACES: u32 = 64;
 /// Port ranges of one VIP, those of both protocols together.
 pub const MAX_VIP_RANGES: u32 = 8;
+/// Groups of VIPs that move together, with the one of those that don't; a power of two.
+pub const MAX_GROUPS: u32 = 64;
 /// Bytes of the ring in which new connections are told: 4,096 of them.
 pub const WATCH_RING: u32 = 1 << 18;
 /// Addresses of the `full-nat` pool, both families together.

@@ -1,15 +1,15 @@
 //! ARP for the VIPs.
 
 use etherparse::{ArpEthIpv4Packet, ArpOperation};
-use lb_common::{
-    abi::{Endpoint, Family, ipv4},
-    verdict::Verdict,
-};
+use lb_common::verdict::Verdict;
 
 use crate::{
     frame::{arp, arp_request},
     row::{Row, check, row},
-    site::{self, BROADCAST, CLIENT, CLIENT_MAC, EXPIRED, LEASED, NOT_VIP, OWN, VIP, monotonic_ns},
+    site::{
+        self, BROADCAST, CLIENT, CLIENT_MAC, EXPIRED, LEASED, LEASED_GROUP, NOT_VIP, OWN, VIP,
+        monotonic_ns,
+    },
 };
 
 fn request(target: [u8; 4]) -> ArpEthIpv4Packet {
@@ -118,8 +118,8 @@ fn a_lease_ends_by_itself() {
     let mut rig = site::rig();
     let packet = arp(BROADCAST, CLIENT_MAC, &request(LEASED));
     let deadline = monotonic_ns() + 30_000_000;
-    let lease = |deadline| Endpoint::vip(Family::V4, ipv4(LEASED), deadline, None);
-    rig.endpoint(&lease(deadline));
+    let lease = rig.tables.lease(LEASED_GROUP);
+    lease.hold_until(deadline);
     let mut answers = 0;
     loop {
         let before = monotonic_ns();
@@ -137,6 +137,6 @@ fn a_lease_ends_by_itself() {
         assert!(before < deadline + 5_000_000_000, "still answering");
     }
     assert!(answers > 0);
-    rig.endpoint(&lease(monotonic_ns() + 3_600_000_000_000));
+    lease.hold_until(monotonic_ns() + 3_600_000_000_000);
     assert_eq!(rig.send(&packet).verdict, Verdict::AnswerArp, "renewed");
 }

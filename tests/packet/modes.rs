@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::{
     abi::{
-        Backend, BackendState, Endpoint, Forward, Hop, Keeping, NO_DEADLINE, Range, Route, Route6,
+        Backend, BackendState, Endpoint, Forward, Hop, Keeping, NO_GROUP, Range, Route, Route6,
         Tunnel,
     },
     tags::Tags,
@@ -14,8 +14,8 @@ use lb_common::{
 use crate::{
     rig::{Place, Rig, words},
     site::{
-        self, CLIENT, Egress, FAR_ROUTER_MAC, MTU, POOL4, POOL6, ROUTER_MAC, TCP, UDP, mac_of,
-        monotonic_ns,
+        self, CLIENT, EXPIRED_GROUP, Egress, FAR_ROUTER_MAC, MTU, POOL4, POOL6, ROUTER_MAC, TCP,
+        UDP, mac_of, monotonic_ns,
     },
 };
 
@@ -187,20 +187,21 @@ pub fn fill(rig: &mut Rig) {
     for six in VERSIONS {
         let ranges = RANGES.map(|(first, last, tcp, udp)| (Range { first, last }, tcp, udp));
         let (family, address) = words(vip(six, 0).ip());
-        let record = Endpoint::vip(family, address, NO_DEADLINE, None).with_ranges(&ranges);
+        let record = Endpoint::vip(family, address, NO_GROUP, None).with_ranges(&ranges);
         rig.endpoint(&record);
         let (family, address) = words(open_vip(six, 0).ip());
         let all = Range {
             first: 0,
             last: u16::MAX,
         };
-        let record = Endpoint::vip(family, address, NO_DEADLINE, None);
+        let record = Endpoint::vip(family, address, NO_GROUP, None);
         rig.endpoint(&record.with_ranges(&[(all, true, true)]));
         let (family, address) = words(lost_vip(six));
-        rig.endpoint(&Endpoint::vip(family, address, monotonic_ns(), None));
+        rig.tables.lease(EXPIRED_GROUP).hold_until(monotonic_ns());
+        rig.endpoint(&Endpoint::vip(family, address, EXPIRED_GROUP, None));
         let (family, address) = words(pool(six));
         let place = Some(u8::from(six));
-        rig.endpoint(&Endpoint::vip(family, address, NO_DEADLINE, place));
+        rig.endpoint(&Endpoint::vip(family, address, NO_GROUP, place));
         for protocol in PROTOCOLS {
             for service in &SERVICES {
                 let number = backend(six, service.0, protocol);

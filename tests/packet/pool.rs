@@ -1,7 +1,7 @@
 //! One service over a pool of servers, for what happens to flows.
 
 use lb_common::{
-    abi::{Endpoint, Family, Identity, NO_DEADLINE, ipv4},
+    abi::{Endpoint, Family, Identity, NO_GROUP, ipv4},
     verdict::Verdict,
     wheel::Index,
 };
@@ -34,7 +34,7 @@ pub fn pool_with(identity: Identity, wheel: &[u16]) -> Rig {
 }
 
 fn fill(rig: &mut Rig, wheel: &[u16]) {
-    let vip = Endpoint::vip(Family::V4, ipv4(VIP), NO_DEADLINE, None);
+    let vip = Endpoint::vip(Family::V4, ipv4(VIP), NO_GROUP, None);
     rig.endpoint(&vip);
     for number in 1..=SERVERS {
         rig.backend(number, &dsr(number, PORT, TCP, Egress::Same));

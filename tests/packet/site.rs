@@ -2,8 +2,7 @@
 
 use lb_common::{
     abi::{
-        Backend, BackendState, Endpoint, Family, Forward, Hop, Keeping, Mac, NO_DEADLINE, Route,
-        ipv4,
+        Backend, BackendState, Endpoint, Family, Forward, Hop, Keeping, Mac, NO_GROUP, Route, ipv4,
     },
     tags::Tags,
     wheel::Index,
@@ -36,6 +35,9 @@ pub const VIP: [u8; 4] = [203, 0, 113, 10];
 pub const EXPIRED: [u8; 4] = [203, 0, 113, 11];
 /// A VIP whose lease runs for an hour.
 pub const LEASED: [u8; 4] = [203, 0, 113, 12];
+/// The group of each.
+pub const EXPIRED_GROUP: u32 = 1;
+pub const LEASED_GROUP: u32 = 2;
 /// None of our VIPs.
 pub const NOT_VIP: [u8; 4] = [203, 0, 113, 200];
 
@@ -137,20 +139,16 @@ pub fn rig() -> Lent {
 
 /// Puts the site into the maps.
 pub fn fill(rig: &mut Rig) {
-    rig.endpoint(&Endpoint::vip(Family::V4, ipv4(VIP), NO_DEADLINE, None));
-    rig.endpoint(&Endpoint::vip(
-        Family::V4,
-        ipv4(EXPIRED),
-        monotonic_ns(),
-        None,
-    ));
+    rig.endpoint(&Endpoint::vip(Family::V4, ipv4(VIP), NO_GROUP, None));
     let hour = 3_600_000_000_000;
-    rig.endpoint(&Endpoint::vip(
-        Family::V4,
-        ipv4(LEASED),
-        monotonic_ns() + hour,
-        None,
-    ));
+    let leases = [
+        (EXPIRED, EXPIRED_GROUP, monotonic_ns()),
+        (LEASED, LEASED_GROUP, monotonic_ns() + hour),
+    ];
+    for (vip, group, deadline) in leases {
+        rig.tables.lease(group).hold_until(deadline);
+        rig.endpoint(&Endpoint::vip(Family::V4, ipv4(vip), group, None));
+    }
     direct(rig);
     translated(rig);
     broken(rig);

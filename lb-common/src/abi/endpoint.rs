@@ -18,9 +18,6 @@ pub enum Kind {
     Server = 3,
 }
 
-/// A VIP that is held without a deadline.
-pub const NO_DEADLINE: u64 = u64::MAX;
-
 /// Where a service's flows are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -71,7 +68,7 @@ pub struct Endpoint {
     pub udp_ranges: u8,
     /// Service: wheel, number, length of the client's prefix for [`Index::Source`], and
     /// two words of seed. Server: 0, number, 0, and the
-    /// seed. VIP: deadline, and four words of two [`Range`]s each.
+    /// seed. VIP: number of its group, and four words of two [`Range`]s each.
     pub detail: [u64; 5],
 }
 
@@ -192,9 +189,10 @@ impl Endpoint {
         }
     }
 
-    /// A VIP, held until `deadline`. `pool` is its place in the `full-nat` pool.
+    /// A VIP of a group, held as long as that group's [`Lease`](super::Lease) says. `pool`
+    /// is its place in the `full-nat` pool.
     #[must_use]
-    pub const fn vip(family: Family, vip: Address, deadline: u64, pool: Option<u8>) -> Self {
+    pub const fn vip(family: Family, vip: Address, group: u32, pool: Option<u8>) -> Self {
         Endpoint {
             address: vip,
             selector: selector(family, 0, 0, Kind::Vip),
@@ -202,7 +200,7 @@ impl Endpoint {
                 Some(place) => place + 1,
                 None => 0,
             },
-            detail: [deadline, 0, 0, 0, 0],
+            detail: [group as u64, 0, 0, 0, 0],
             ..Endpoint::FREE
         }
     }
@@ -276,11 +274,17 @@ impl Endpoint {
         Seed([self.detail[3], self.detail[4]])
     }
 
-    /// VIP: until when it is ours to answer for, in ns of the kernel's monotonic clock;
-    /// [`NO_DEADLINE`] for always.
+    /// The VIP, which moves with another group.
     #[must_use]
-    pub const fn deadline(&self) -> u64 {
-        self.detail[0]
+    pub const fn in_group(mut self, group: u32) -> Self {
+        self.detail[0] = group as u64;
+        self
+    }
+
+    /// VIP: the number of the group that it moves with.
+    #[must_use]
+    pub const fn group(&self) -> u32 {
+        self.detail[0] as u32
     }
 }
 
@@ -311,7 +315,7 @@ mod tests {
                 last: 65_535,
             },
         );
-        let vip = Endpoint::vip(Family::V6, [1, 2, 3, 4], NO_DEADLINE, Some(0));
+        let vip = Endpoint::vip(Family::V6, [1, 2, 3, 4], 7, Some(0));
         let vip = vip.with_ranges(&[(a, true, false), (a, false, true), (b, true, true)]);
         assert_eq!(
             (vip.tcp_ranges, vip.udp_ranges, vip.index),
@@ -320,7 +324,7 @@ mod tests {
         assert_eq!(Range::from_bits(vip.detail[1] as u32), a);
         assert_eq!(Range::from_bits((vip.detail[1] >> 32) as u32), a);
         assert_eq!(Range::from_bits(vip.detail[2] as u32), b);
-        assert_eq!(vip.deadline(), NO_DEADLINE);
+        assert_eq!(vip.group(), 7);
     }
 
     #[test]

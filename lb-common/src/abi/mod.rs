@@ -10,6 +10,7 @@ mod counters;
 mod endpoint;
 mod fragment;
 mod identity;
+mod lease;
 mod load;
 mod ports;
 mod route;
@@ -19,11 +20,11 @@ mod watch;
 pub use backend::{Backend, BackendState, Forward};
 pub use counters::{BackendCounters, Cursor};
 pub use endpoint::{
-    Endpoint, Keeping, Kind, NO_DEADLINE, Range, WHEEL_CHUNK, Wheel, WheelChunk, family_of,
-    selector,
+    Endpoint, Keeping, Kind, Range, WHEEL_CHUNK, Wheel, WheelChunk, family_of, selector,
 };
 pub use fragment::{FRAGMENT_LIFE, Fragment, FragmentKey};
 pub use identity::Identity;
+pub use lease::{Lease, NO_DEADLINE, NO_GROUP};
 pub use load::Load;
 pub use ports::{Owner, Pool, PortBucket};
 pub use route::{Hop, Neighbour, Route, Route6};
@@ -34,7 +35,7 @@ use crate::flow::BUCKET_SLOTS;
 
 /// Changes with any change of a record's layout or of a map's size. Pinned maps
 /// of another version are not touched.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// A record in a map.
 ///

@@ -95,11 +95,13 @@ impl EndpointRef {
         Seed([word!(self.0, 6), word!(self.0, 7)])
     }
 
-    /// VIP: until when it is ours, in ns of the monotonic clock.
+    /// VIP: until when its group is ours, in ns of the monotonic clock.
     #[inline(always)]
     #[must_use]
     pub fn deadline(self) -> u64 {
-        word!(self.0, 3)
+        let lease = region::leases().at(word!(self.0, 3) as u32);
+        // SAFETY: it lies in the map; userspace writes the word whole.
+        unsafe { core::ptr::read_volatile(&raw const (*lease).deadline) }
     }
 
     /// VIP: the first port of the range that has this port (host byte order) of TCP or UDP.

@@ -7,7 +7,7 @@
 
 use lb_common::{
     abi::{
-        Address, Backend, Bucket, Endpoint, Load, PortBucket, Route, Route6, Tunnel, Watch,
+        Address, Backend, Bucket, Endpoint, Lease, Load, PortBucket, Route, Route6, Tunnel, Watch,
         WheelChunk,
     },
     limits,
@@ -83,6 +83,8 @@ regions! {
     pool = POOL: [Address; limits::MAX_POOL];
     /// Their ports. A node's has as many buckets as its pool.
     ports = PORTS: [PortBucket; limits::MAX_POOL * limits::MAX_PORT_BUCKETS];
+    /// How long groups of VIPs are held.
+    leases = LEASES: [Lease; limits::MAX_GROUPS];
     /// What is watched.
     watch = WATCH: [Watch; 1];
     /// Routes of IPv4.

@@ -20,8 +20,8 @@ use aya_obj::{
 };
 use lb_common::{
     abi::{
-        Address, Backend, Bucket, Endpoint, Identity, Load, PortBucket, Route, Route6, Tunnel,
-        WHEEL_CHUNK, Watch, WheelChunk,
+        Address, Backend, Bucket, Endpoint, Identity, Lease, Load, PortBucket, Route, Route6,
+        Tunnel, WHEEL_CHUNK, Watch, WheelChunk,
     },
     limits,
 };
@@ -39,7 +39,7 @@ pub const FLOWS: &str = "FLOWS";
 pub const WATCH: &str = "WATCH";
 
 /// Their names, which are also those of the program's variables.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     FLOWS,
     "ENDPOINTS",
     "PILOTS",
@@ -50,6 +50,7 @@ pub const NAMES: [&str; 13] = [
     "WHEELS",
     "POOL",
     "PORTS",
+    "LEASES",
     WATCH,
     "ROUTES",
     "ROUTES6",
@@ -70,6 +71,7 @@ fn size(name: &str, identity: &Identity) -> usize {
         "WHEELS" => (limits::WHEEL_ENTRIES / WHEEL_CHUNK) as usize * size_of::<WheelChunk>(),
         "POOL" => limits::MAX_POOL as usize * size_of::<Address>(),
         "PORTS" => port_buckets(identity) as usize * size_of::<PortBucket>(),
+        "LEASES" => limits::MAX_GROUPS as usize * size_of::<Lease>(),
         WATCH => size_of::<Watch>(),
         "ROUTES" => routes * size_of::<Route>(),
         "ROUTES6" => routes * size_of::<Route6>(),

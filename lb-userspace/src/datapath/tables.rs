@@ -1,6 +1,6 @@
 //! The maps that say what goes where.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Instant};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Instant};
 
 use aya::maps::{
     HashMap, MapData, PerCpuArray, PerCpuValues,
@@ -8,8 +8,8 @@ use aya::maps::{
 };
 use lb_common::{
     abi::{
-        Address, Backend, Cursor, Endpoint, Family, Hop, Identity, Load, Record, Route, Route6,
-        Tunnel, WHEEL_CHUNK, WheelChunk,
+        self, Address, Backend, Cursor, Endpoint, Family, Hop, Identity, Load, NO_DEADLINE,
+        NO_GROUP, Record, Route, Route6, Tunnel, WHEEL_CHUNK, WheelChunk,
     },
     limits,
     wheel::Slot,
@@ -20,6 +20,7 @@ use super::{
     endpoints::{Endpoints, Full, GRACE},
     kernel_error,
     known::Known,
+    lease::Lease,
     memory::Shared,
     object::DEVICES,
     routes,
@@ -39,6 +40,7 @@ pub struct Tables {
     /// What backends have to do, by number: of those whose load is looked at.
     pub loads: Shared<Load>,
     wheels: Shared<WheelChunk>,
+    leases: Arc<Shared<abi::Lease>>,
     routes: Shared<Route>,
     routes6: Shared<Route6>,
     neighbours: HashMap<MapData, u32, Plain<Hop>>,
@@ -89,6 +91,8 @@ impl Tables {
         let neighbours6 = HashMap::try_from(take("NEIGHBOURS6")).expect(kind);
         let cursors = PerCpuArray::try_from(take("CURSORS")).expect(kind);
         let devices = DevMap::try_from(take(DEVICES)).expect(kind);
+        let leases = Arc::new(object.shared("LEASES")?);
+        Lease::new(Arc::clone(&leases), NO_GROUP).hold_until(NO_DEADLINE);
         Ok(Tables {
             endpoints: Endpoints::open(slots, pilots, known, Instant::now()),
             backends: object.shared("BACKENDS")?,
@@ -96,6 +100,7 @@ impl Tables {
             identity: object.shared("IDENTITY")?,
             loads: object.shared("LOADS")?,
             wheels: object.shared("WHEELS")?,
+            leases,
             routes: object.shared("ROUTES")?,
             routes6: object.shared("ROUTES6")?,
             neighbours,
@@ -156,6 +161,16 @@ impl Tables {
         self.backends.store(u32::from(number), &Backend::FREE);
         self.tunnels.store(u32::from(number), &Tunnel::NONE);
         self.loads.store(u32::from(number), &Load::default());
+    }
+
+    /// The lease of a group of VIPs.
+    ///
+    /// # Panics
+    ///
+    /// When there is no group of that number.
+    #[must_use]
+    pub fn lease(&self, group: u32) -> Lease {
+        Lease::new(Arc::clone(&self.leases), group)
     }
 
     /// Sets by what weight a backend's load is measured.

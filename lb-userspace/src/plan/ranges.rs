@@ -194,7 +194,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lb_common::abi::{Family, NO_DEADLINE};
+    use lb_common::abi::{Family, NO_GROUP};
     use proptest::prelude::*;
 
     fn range(first: u16, last: u16) -> Range {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn vip() -> Endpoint {
-        Endpoint::vip(Family::V4, [1, 0, 0, 0], NO_DEADLINE, None)
+        Endpoint::vip(Family::V4, [1, 0, 0, 0], NO_GROUP, None)
     }
 
     /// The first range of TCP that has a port, as the data plane looks for it.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use lb_common::{
-    abi::{BackendState, Endpoint, Keeping, NO_DEADLINE, Wheel},
+    abi::{BackendState, Endpoint, Keeping, NO_GROUP, Wheel},
     wheel::Index,
 };
 
@@ -22,7 +22,8 @@ impl Planner {
     /// Services, VIPs and pool addresses that are no longer wanted.
     pub(super) fn forget_services(&mut self, target: &Target) {
         let services = target.services.keys().map(|key| key.vip);
-        let vips: BTreeSet<IpAddr> = services.chain(target.pool.iter().copied()).collect();
+        let others = target.pool.iter().chain(target.groups.keys()).copied();
+        let vips: BTreeSet<IpAddr> = services.chain(others).collect();
         let gone = self.model.vips.extract_if(.., |vip, _| !vips.contains(vip));
         for (_, endpoint) in gone {
             self.after.push(remove(&endpoint));
@@ -164,9 +165,13 @@ impl Planner {
         }
     }
 
-    /// VIPs with their port ranges, and the addresses of the pool.
+    /// VIPs with their port ranges, the addresses of the pool, and what else moves with a
+    /// group.
     pub(super) fn vips(&mut self, target: &Target) -> Result<(), PlanError> {
         let mut vips: BTreeMap<IpAddr, (Option<u8>, Vec<Counted>)> = BTreeMap::new();
+        for &address in target.groups.keys() {
+            vips.entry(address).or_default();
+        }
         for (place, &address) in target.pool.iter().enumerate() {
             vips.entry(address).or_default().0 = Some(place as u8);
         }
@@ -180,7 +185,8 @@ impl Planner {
             }
         }
         for (address, (pool, wanted)) in vips {
-            self.vip(address, pool, &wanted)?;
+            let group = target.groups.get(&address).copied().unwrap_or(NO_GROUP);
+            self.vip(address, group, pool, &wanted)?;
         }
         Ok(())
     }
@@ -188,12 +194,18 @@ impl Planner {
     fn vip(
         &mut self,
         address: IpAddr,
+        group: u32,
         pool: Option<u8>,
         wanted: &[Counted],
     ) -> Result<(), PlanError> {
         let (family, words) = address::words(address);
-        let fresh = Endpoint::vip(family, words, NO_DEADLINE, pool);
-        let known = self.model.vips.get(&address).copied();
+        let fresh = Endpoint::vip(family, words, group, pool);
+        let mut known = self.model.vips.get(&address).copied();
+        if let Some(vip) = known.as_mut().filter(|vip| vip.group() != group) {
+            *vip = vip.in_group(group);
+            self.model.vips.insert(address, *vip);
+            self.before.push(Write::Endpoint(*vip));
+        }
         let steps = ranges::steps(known.unwrap_or(fresh), wanted);
         let steps = steps.map_err(|_| PlanError::Ranges(address))?;
         let writes = match known {

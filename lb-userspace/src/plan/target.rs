@@ -94,6 +94,9 @@ pub struct Target {
     pub services: BTreeMap<ServiceKey, TargetService>,
     /// The addresses of the `full-nat` pool, each at its place.
     pub pool: Vec<IpAddr>,
+    /// Addresses that move with a group, by its number: VIPs, addresses of the pool, and
+    /// gateways, which are neither. Others are held always.
+    pub groups: BTreeMap<IpAddr, u32>,
     /// Routes of `nat`'s return path for IPv4 clients, most specific first.
     pub routes: Vec<Route>,
     /// Those for IPv6 clients.

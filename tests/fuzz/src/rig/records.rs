@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use anyhow::Result;
 use lb_common::{
     abi::{
-        self, Address, BackendState, Endpoint, Family, Forward, Keeping, NO_DEADLINE, Range,
-        Route6, Wheel, ipv4, ipv6,
+        self, Address, BackendState, Endpoint, Family, Forward, Keeping, NO_GROUP, Range, Route6,
+        Wheel, ipv4, ipv6,
     },
     hash::{FlowKeys, Seed},
     tags::{SERVICE_TAG, Tags},
@@ -49,6 +49,9 @@ fn hop(hop: &Hop) -> abi::Hop {
         reserved: [0; 4],
     }
 }
+
+/// A group that is never held.
+const NOT_HELD: u32 = 1;
 
 /// A backend's record.
 pub fn backend(site: &Site, backend: &Backend) -> abi::Backend {
@@ -141,9 +144,9 @@ impl Rig {
         for vip in &site.vips {
             let address = vip.address;
             let place = site.pool.addresses.iter().position(|a| *a == address);
-            let deadline = if vip.held { NO_DEADLINE } else { 1 };
+            let group = if vip.held { NO_GROUP } else { NOT_HELD };
             let place = place.map(|place| place as u8);
-            let record = Endpoint::vip(family(address), words(address), deadline, place);
+            let record = Endpoint::vip(family(address), words(address), group, place);
             let ranges: Vec<_> = site
                 .services
                 .iter()

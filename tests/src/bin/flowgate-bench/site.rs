@@ -6,7 +6,7 @@ use anyhow::Result;
 use flowgate::{datapath::Tables, plan::words};
 use lb_common::{
     abi::{
-        Backend, BackendState, Endpoint, Forward, Hop, Identity, Keeping, NO_DEADLINE, Pool, Route,
+        Backend, BackendState, Endpoint, Forward, Hop, Identity, Keeping, NO_GROUP, Pool, Route,
         Route6, Tunnel, Wheel,
     },
     hash::FlowKeys,
@@ -211,7 +211,7 @@ pub fn set_up(tables: &mut Tables, identity: &Identity, service: &Service) -> Re
         NUMBER,
         wheel,
     ))?;
-    tables.put_endpoint(&Endpoint::vip(family, vip, NO_DEADLINE, None))?;
+    tables.put_endpoint(&Endpoint::vip(family, vip, NO_GROUP, None))?;
     if service.forward == Forward::Nat {
         let (_, address) = words(service.server().ip());
         let seed = keys.seed(family, vip, port, protocol);
@@ -231,7 +231,7 @@ fn put_pool(tables: &mut Tables, pool: Pool) -> Result<()> {
     for (place, address) in addresses.into_iter().enumerate() {
         let (family, address) = words(address);
         let place = Some(place as u8);
-        tables.put_endpoint(&Endpoint::vip(family, address, NO_DEADLINE, place))?;
+        tables.put_endpoint(&Endpoint::vip(family, address, NO_GROUP, place))?;
     }
     Ok(())
 }
