@@ -59,6 +59,6 @@ mod state_tests;
 #[cfg(test)]
 mod state_v6_tests;
 #[cfg(test)]
-mod testbed;
+pub(crate) mod testbed;
 #[cfg(test)]
 mod vlan_tests;

@@ -59,7 +59,7 @@ fn address(address: IpAddr) -> u64 {
 }
 
 /// The sum of the 16-bit words; an odd last byte is a word's first (RFC 1071).
-fn words(bytes: &[u8]) -> u64 {
+pub(super) fn words(bytes: &[u8]) -> u64 {
     let (pairs, odd) = bytes.as_chunks::<2>();
     let sum: u64 = pairs
         .iter()
@@ -68,7 +68,7 @@ fn words(bytes: &[u8]) -> u64 {
     sum + odd.first().map_or(0, |&byte| u64::from(byte) << 8)
 }
 
-fn fold(mut sum: u64) -> u16 {
+pub(super) fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum >> 16) + (sum & 0xffff);
     }

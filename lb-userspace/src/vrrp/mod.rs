@@ -1,7 +1,7 @@
 //! Which node of a group holds its virtual addresses: VRRP, and a lease.
 //!
 //! [`Packet`] reads and writes advertisements, [`Machine`] decides. Both are pure: packets,
-//! events and times come in as arguments.
+//! events and times come in as arguments. [`Runner`] is the thread around them.
 //!
 //! # The lease
 //!
@@ -43,14 +43,23 @@
 //! that is paused answers nobody while its clock stands still, but may find its lease lasting
 //! when it goes on: then both answer for at most `L + d`.
 
+mod advert;
 mod announce;
+mod announce_frame;
+mod announcer;
 mod checksum;
 mod event;
+mod group;
 mod interval;
+mod limiter;
 mod machine;
 mod packet;
 mod packet_error;
+mod realtime;
 mod received;
+mod runner;
+mod socket;
+mod status;
 mod timing;
 
 pub use checksum::{Convention, PROTOCOL};
@@ -60,11 +69,16 @@ pub use machine::Machine;
 pub use packet::{EncodeError, Expected, HOP_LIMIT, MAX_MESSAGE, Packet, Version, peek_vrid};
 pub use packet_error::PacketError;
 pub use received::Received;
+pub use runner::{Addresses, Announced, Command, GroupSetup, Report, Runner, StartError};
+pub use socket::OpenError;
+pub use status::{GroupStatus, SeenClash, Transition};
 pub use timing::lease;
 
 /// Nanoseconds: a time on the monotonic clock, or a span of it.
 pub type Nanos = u64;
 
+#[cfg(test)]
+mod announce_frame_tests;
 #[cfg(test)]
 mod machine_tests;
 #[cfg(test)]

@@ -54,11 +54,23 @@ pub enum PacketError {
     /// An interval of 0.
     #[error("an advertisement interval of 0")]
     Interval,
+    /// Longer than any message.
+    #[error("longer than any advertisement")]
+    Oversized,
+    /// Its sender is not among the group's peers.
+    #[error("it isn't among the group's peers; add it to `peers` if it should be")]
+    Stranger,
+    /// To an address where the group's advertisements don't go.
+    #[error("sent to {}; let both nodes use multicast, or name each in the other's `peers`", way(*.multicast))]
+    Destination {
+        /// To a multicast group, not to this node.
+        multicast: bool,
+    },
 }
 
 impl PacketError {
     /// All labels, in the order of the variants.
-    pub const LABELS: [&str; 11] = [
+    pub const LABELS: [&str; 14] = [
         "ip_header",
         "hop_limit",
         "length",
@@ -70,11 +82,19 @@ impl PacketError {
         "authentication",
         "no_address",
         "interval",
+        "oversized",
+        "stranger",
+        "destination",
     ];
 
     /// Its name in metrics.
     pub fn label(self) -> &'static str {
-        Self::LABELS[match self {
+        Self::LABELS[self.number()]
+    }
+
+    /// The place of its label in [`LABELS`](Self::LABELS).
+    pub(super) fn number(self) -> usize {
+        match self {
             Self::IpHeader => 0,
             Self::HopLimit(_) => 1,
             Self::Length { .. } => 2,
@@ -86,7 +106,10 @@ impl PacketError {
             Self::Authentication(_) => 8,
             Self::NoAddress => 9,
             Self::Interval => 10,
-        }]
+            Self::Oversized => 11,
+            Self::Stranger => 12,
+            Self::Destination { .. } => 13,
+        }
     }
 }
 
@@ -98,5 +121,13 @@ fn convention_text(ours: Convention) -> &'static str {
         Convention::AsV2 => {
             "the peer's checksum covers the pseudo-header; unset checksum_as_v2 for the group, or set it on the peer"
         }
+    }
+}
+
+fn way(multicast: bool) -> &'static str {
+    if multicast {
+        "a multicast group"
+    } else {
+        "this node alone"
     }
 }
