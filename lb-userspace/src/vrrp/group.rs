@@ -150,9 +150,9 @@ impl Group {
             return;
         };
         self.timer = None;
-        let (state, sent) = (self.state(), self.live.sent);
+        let active = self.state() == State::Active;
         self.on(Event::Timer, reports);
-        if state == State::Active && self.live.sent > sent {
+        if active {
             self.live.latest = self.live.latest.max(clock() - due);
         }
     }
@@ -265,7 +265,7 @@ impl Group {
         }
     }
 
-    /// Each address once, from now on. One round more at most is put off.
+    /// Each address once, from now on.
     fn announce(&mut self) {
         self.announcing.left = self.addresses.announced.len();
     }

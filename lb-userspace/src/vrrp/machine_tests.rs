@@ -167,7 +167,7 @@ fn an_owner_starts_active_and_always_preempts() {
     assert_eq!(actions[0], Action::Clash(ip(6), Clash::Owners));
     assert_eq!(machine.state(), State::Standby);
     // It neither lets others renew, nor asks for sync.
-    let Action::SetTimer(before) = actions[3] else {
+    let Action::SetTimer(before) = actions[4] else {
         panic!("{actions:?}")
     };
     assert_eq!(machine.on(advert(4, 254, v3(2)), T + 2 * MS), []);
@@ -245,9 +245,14 @@ fn between_equal_priorities_the_higher_address_stays() {
     let _ = machine.on(advert(4, 100, v3(2)), at + MS);
     assert_eq!(machine.state(), State::Active);
     let actions = machine.on(advert(6, 100, v3(2)), at + 2 * MS);
+    // It says once more that it was there, so that the other announces again.
     assert_eq!(
-        actions[..2],
-        [Action::Release, become_(State::Standby, outranked(6, 100))]
+        actions[..3],
+        [
+            Action::Release,
+            Action::Send { priority: 100 },
+            become_(State::Standby, outranked(6, 100))
+        ]
     );
     // A backup doesn't preempt its equal, whatever the address.
     let settings = Settings {

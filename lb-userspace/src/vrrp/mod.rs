@@ -84,6 +84,12 @@ mod machine_tests;
 #[cfg(test)]
 mod packet_tests;
 #[cfg(test)]
+mod runner_hostile_tests;
+#[cfg(test)]
+mod runner_testbed;
+#[cfg(test)]
+mod runner_tests;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod simulation_tests;

@@ -1,6 +1,6 @@
 //! Runs when it is time, whatever else runs.
 
-use std::num::NonZeroU64;
+use std::{num::NonZeroU64, sync::Once};
 
 use nix::libc;
 
@@ -13,7 +13,7 @@ const NICEST: i32 = -20;
 /// allowed (`CAP_SYS_NICE`), else one that goes before others as far as it may. Says whether it is the former.
 ///
 /// A real-time thread that never sleeps is stopped by the kernel for 50 ms in each second. This
-/// one sleeps nearly always, and pauses when it is flooded.
+/// one sleeps nearly always, and half of the time when it is flooded.
 #[must_use]
 pub fn urgent() -> bool {
     // An ordinary thread's timers may be 50 µs late otherwise.
@@ -26,7 +26,9 @@ pub fn urgent() -> bool {
     // SAFETY: `parameter` is read during the call only; 0 is the calling thread.
     let granted = unsafe { libc::sched_setscheduler(0, policy, &raw const parameter) } == 0;
     if granted {
-        keep_in_memory();
+        // Once: while the kernel is at it, other threads can't have memory.
+        static KEPT: Once = Once::new();
+        KEPT.call_once(keep_in_memory);
     } else {
         // In Linux, of the calling thread.
         let _ = rustix::process::setpriority_process(None, NICEST);

@@ -1,5 +1,6 @@
 //! The thread that takes part in VRRP for all groups.
 
+mod flood;
 mod mailbox;
 mod work;
 

@@ -41,7 +41,7 @@ pub struct GroupStatus {
     pub discarded: [u64; PacketError::LABELS.len()],
     /// Gratuitous ARP requests and unsolicited neighbour advertisements sent.
     pub announced: u64,
-    /// By how much the latest advertisement was late, in nanoseconds.
+    /// By how much the active node was late at worst when it had something to send, in nanoseconds.
     pub latest: Nanos,
     /// Whether the thread that serves it has real-time priority.
     pub realtime: bool,

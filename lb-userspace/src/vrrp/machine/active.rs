@@ -188,7 +188,14 @@ impl Machine {
                 by: heard.from,
                 priority: heard.priority,
             };
+            // The other may not have heard of us, and has to announce the VIPs again
+            // where we have (keepalived: vrrp_higher_prio_send_advert).
+            let announced = tenure.lease.is_some();
             self.out.push(Action::Release);
+            if announced {
+                let priority = self.priority();
+                self.out.push(Action::Send { priority });
+            }
             self.stand_by(reason, heard.interval, now);
         } else {
             // RFC 9568 section 6.4.3 (RFC 3768 discards it; keepalived answers in both).

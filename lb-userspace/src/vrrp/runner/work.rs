@@ -7,7 +7,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Command, Order, Report, mailbox::Mailbox};
+use super::{Command, Order, Report, flood::Flood, mailbox::Mailbox};
 use crate::vrrp::{
     Event, Nanos, State,
     announcer::Announcer,
@@ -18,11 +18,6 @@ use crate::vrrp::{
 };
 
 const MILLISECOND: Nanos = 1_000_000;
-/// More packets than this in a turn are a flood.
-const FLOOD: usize = 32;
-/// In a flood there is a turn that often, unless something is due: no peer sends that
-/// often, so there is time for all else that the machine has to do.
-const FLOOD_PAUSE: Nanos = MILLISECOND;
 /// When to try again what a lock that was held has kept from being done.
 const RETRY: Nanos = 2 * MILLISECOND;
 
@@ -51,6 +46,7 @@ pub(super) struct Work {
     realtime: bool,
     reports: Vec<Report>,
     unsent: Vec<Option<Report>>,
+    flood: Flood,
     stopping: bool,
 }
 
@@ -79,6 +75,7 @@ impl Work {
             realtime: false,
             reports: Vec::new(),
             unsent: Vec::new(),
+            flood: Flood::default(),
             stopping: false,
         }
     }
@@ -127,7 +124,7 @@ impl Work {
         let timers = timers.chain(announcing.then_some(began));
         let until = timers.chain((!told).then_some(began + RETRY)).min();
         Some(Rest {
-            quiet_until: (received > FLOOD).then_some(began + FLOOD_PAUSE),
+            quiet_until: self.flood.pause(received, began, clock()),
             until,
         })
     }
@@ -231,3 +228,7 @@ impl Work {
         let _ = poll(&mut sources, timeout.as_ref());
     }
 }
+
+#[cfg(test)]
+#[path = "work_tests.rs"]
+mod tests;
