@@ -45,6 +45,6 @@ fn keep_in_memory() {
     // may be slow as everywhere.
     unsafe {
         libc::mlockall(libc::MCL_CURRENT);
-        libc::mlockall(libc::MCL_FUTURE | libc::MCL_ONFAULT as i32);
+        libc::mlockall(libc::MCL_FUTURE | libc::MCL_ONFAULT);
     }
 }

@@ -216,7 +216,11 @@ fn advertisements_keep_time_while_others_compute() {
     let end = AtomicBool::new(false);
     let status = std::thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| while !end.load(Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while !end.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
         }
         // Also if the wait fails: the threads would never end.
         let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -220,9 +220,8 @@ impl Work {
         let until = [rest.quiet_until, rest.until].into_iter().flatten().min();
         let left = until.map(|until| until.saturating_sub(clock()));
         let timeout = left.map(|nanos| Timespec {
-            // Less than the clock itself, which is one.
-            tv_sec: (nanos / 1_000_000_000) as i64,
-            tv_nsec: (nanos % 1_000_000_000) as i64,
+            tv_sec: (nanos / 1_000_000_000).cast_signed(),
+            tv_nsec: (nanos % 1_000_000_000).cast_signed(),
         });
         // A signal is only another reason for a turn.
         let _ = poll(&mut sources, timeout.as_ref());
