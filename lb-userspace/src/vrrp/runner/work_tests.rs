@@ -31,7 +31,8 @@ fn what_was_received_comes_before_what_is_due() {
     let sent = active.status().sent;
     active.until(|status| clock() > due && status.sent > sent + 3);
     let rest = work.turn(&mut buffer).expect("it goes on");
-    assert_eq!(work.groups[0].state(), State::Standby);
+    let live = work.groups[0].live();
+    assert_eq!((live.state, live.transitions), (State::Standby, 1));
     assert!(rest.until > Some(due));
 
     drop(active);
