@@ -251,9 +251,9 @@ impl Runner {
             .collect()
     }
 
-    /// Leaves all groups orderly and waits until that is done, which takes as long as a successor may
-    /// take to show itself: at most one and a half intervals. Every report has been
-    /// made then.
+    /// Leaves all groups orderly and waits until that is done, which takes as long as a successor
+    /// may take to show itself: at most one and a half intervals (in version 2 half of one and a
+    /// second). Every report has been made then.
     pub fn stop(mut self) {
         self.command(Command::Stop);
         self.join();
