@@ -15,6 +15,8 @@ use super::{
 
 /// Passes of which one looks at ages. They take seconds to matter.
 const AGES_EVERY: u32 = 8;
+/// Milliseconds' comparing that one call makes up for.
+const LATE: u64 = 8;
 
 /// One session's way from the tables to datagrams.
 #[derive(Debug)]
@@ -29,6 +31,10 @@ pub(super) struct Feed {
     pass: Pass,
     /// The standby's last request to be told everything again.
     again: u32,
+    /// Slots told, those that were told again included.
+    told: u64,
+    /// When [`Feed::send`] was last called.
+    called: u64,
 }
 
 /// What the standby knows of the roster.
@@ -70,6 +76,8 @@ impl Feed {
             roster: Editions::default(),
             pass: Pass::default(),
             again: 0,
+            told: 0,
+            called: 0,
         };
         feed.cover_all();
         feed
@@ -87,6 +95,21 @@ impl Feed {
     /// Up to which moment the standby has everything, in nanoseconds.
     pub(super) fn synced(&self) -> Option<u64> {
         self.pass.synced
+    }
+
+    /// Slots told so far.
+    pub(super) fn told(&self) -> u64 {
+        self.told
+    }
+
+    /// When there is something to do; 0 if that is now.
+    pub(super) fn due(&self) -> u64 {
+        let is_busy =
+            self.pass.began.is_some() || !self.covers.is_empty() || !self.roster.to_send.is_empty();
+        match self.pass.last_began {
+            Some(at) if !is_busy => (at + self.limits.pass_every).min(self.flight.due()),
+            _ => 0,
+        }
     }
 
     /// [`Feed::synced`] as a mark tells it.
@@ -152,9 +175,12 @@ impl Feed {
         roster: &Roster,
         way: &mut Way<'_>,
     ) {
+        let called = std::mem::replace(&mut self.called, now.ns);
         self.give_up(now);
         if self.tell_roster(now, roster, way) {
-            let mut slots = self.limits.slots_per_poll;
+            // Whoever is called late, as on a busy machine, compares more at once.
+            let late = (now.ns.saturating_sub(called) / MILLISECOND).clamp(1, LATE) as usize;
+            let mut slots = self.limits.slots_per_poll * late;
             self.tell_changes(now, tables, &mut slots, way);
             self.tell_covers(now, tables, slots.max(self.limits.slots_per_poll / 4), way);
         }
@@ -276,6 +302,7 @@ impl Feed {
                 told.push(slot);
             }
             if !told.is_empty() {
+                self.told += told.len() as u64;
                 let load = Load::Slots(table, told);
                 way.send(&chunk.body(0), now, load, &mut self.flight);
             }
@@ -299,6 +326,7 @@ impl Feed {
                 if let Some((word, owner)) = read.filter(|(word, _)| *word != 0) {
                     let (slot, word) = (at as u32, aged(word, now));
                     chunk.push(&Slot { slot, word, owner });
+                    self.told += 1;
                 }
                 at += 1;
             }

@@ -87,6 +87,13 @@ impl Flight {
         arrived
     }
 
+    /// When something is to be given up; never if nothing is on its way.
+    pub(super) fn due(&self) -> u64 {
+        self.sent
+            .front()
+            .map_or(u64::MAX, |sent| sent.at + self.wait)
+    }
+
     /// Takes out what is waited for no longer.
     pub(super) fn given_up(&mut self, now: u64) -> Vec<Load> {
         let mut lost = Vec::new();

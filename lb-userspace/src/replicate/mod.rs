@@ -2,7 +2,7 @@
 //!
 //! [`Sender`] runs on the active node and [`Receiver`] on the standby. Both are pure: datagrams and
 //! the time come in, [`Action`]s go out; neither knows a socket or a clock. What they read and write is the
-//! [`Tables`], memory that the data plane shares.
+//! [`Tables`], memory that the data plane shares. A [`Replicator`] is the thread that lets them meet socket and clock.
 //!
 //! ```text
 //! standby                                   active
@@ -31,30 +31,44 @@
 mod feed;
 mod flight;
 mod follow;
+mod greet;
 mod key;
+mod key_file;
 mod merge;
 mod rate;
 mod receiver;
+mod replicator;
 mod roster;
 pub mod seal;
 mod sender;
 mod shadow;
+mod side;
+mod socket;
+mod status;
 mod tables;
 mod window;
 pub mod wire;
+mod worker;
 
 #[cfg(test)]
 mod network_tests;
 #[cfg(test)]
 mod refusal_tests;
 #[cfg(test)]
+mod relay;
+#[cfg(test)]
+mod replicator_tests;
+#[cfg(test)]
 mod simulation;
 
 pub use key::{ClusterKey, KeyError};
+pub use key_file::KeyFileError;
 pub use receiver::{Receiver, Standby};
+pub use replicator::{Replicator, Setup, StartError};
 pub use roster::{Kind, Member, Roster};
 pub use sender::{Active, Limits, Sender};
 pub use shadow::{Found, Room, Scan, Shadow, Urgency};
+pub use status::{Role, Status, Told, Traffic};
 pub use tables::{Tables, View, Which, Write};
 
 use lb_common::flow::Tick;
@@ -101,6 +115,9 @@ pub enum Ending {
     /// The peer has begun anew.
     #[error("the peer has begun a new session")]
     Anew,
+    /// This node's role has changed.
+    #[error("this node has changed its role")]
+    Role,
 }
 
 /// Why a peer is refused.
@@ -212,6 +229,17 @@ impl Counts {
     #[must_use]
     pub const fn of(&self, why: Discard) -> u64 {
         self.0[why as usize]
+    }
+
+    /// All of them with their labels.
+    pub fn labelled(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Discard::ALL.iter().map(|why| (why.label(), self.of(*why)))
+    }
+
+    fn add_all(&mut self, others: &Counts) {
+        for (count, others) in self.0.iter_mut().zip(others.0) {
+            *count += others;
+        }
     }
 
     fn add(&mut self, why: Discard) {

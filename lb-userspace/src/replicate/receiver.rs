@@ -5,8 +5,9 @@ use lb_common::flow::{Tick, Timeouts};
 use super::{
     Action, ClusterKey, Counts, Discard, Ending, Limits, Now, Refusal, Refusals, Roster, Tables,
     follow::{Ages, Follow},
-    seal::{Draw, Greeting, Kind, Opener, Sealer, Session, VERSION},
-    wire::{Ack, Terms, ToActive, ToStandby, greeting, read_greeting},
+    greet::hear,
+    seal::{Draw, Kind, Opener, Sealer, Session},
+    wire::{Ack, Terms, ToActive, ToStandby, greeting},
 };
 
 /// Datagrams that are acknowledged at once, without waiting for [`Receiver::poll`].
@@ -28,6 +29,8 @@ pub struct Receiver {
     live: Option<Live>,
     lag: Option<(u64, u64)>,
     in_sync: bool,
+    /// Slots written in sessions that have ended.
+    written: u64,
 }
 
 /// The greeting that is repeated until it is answered.
@@ -60,7 +63,7 @@ pub struct Standby {
     pub in_sync: bool,
     /// Nanoseconds since the moment up to which everything is here, if that is known.
     pub lag: Option<u64>,
-    /// Slots written in this session.
+    /// Slots written in all sessions.
     pub written: u64,
 }
 
@@ -93,6 +96,7 @@ impl Receiver {
             live: None,
             lag: None,
             in_sync: false,
+            written: 0,
         }
     }
 
@@ -109,7 +113,7 @@ impl Receiver {
             is_connected: self.live.is_some(),
             in_sync: self.in_sync,
             lag: self.lag.map(|(at, lag)| now.ns.saturating_sub(at) + lag),
-            written: self.live.as_ref().map_or(0, |live| live.follow.written()),
+            written: self.written + self.live.as_ref().map_or(0, |live| live.follow.written()),
         }
     }
 
@@ -129,6 +133,7 @@ impl Receiver {
     /// The session ends in order: this node is standby no longer.
     pub fn stop(&mut self, out: &mut Vec<Action>) {
         if let Some(mut live) = self.live.take() {
+            self.written += live.follow.written();
             out.push(Action::Send(live.to_active.seal(&ToActive::Bye.body())));
         }
     }
@@ -153,30 +158,26 @@ impl Receiver {
     }
 
     fn welcome(&mut self, datagram: &[u8], now: Now, out: &mut Vec<Action>) -> Result<(), Discard> {
-        let welcome = match Greeting::open(&self.key, Kind::Welcome, datagram) {
+        let welcome = match hear(&self.key, Kind::Welcome, datagram) {
             Ok(welcome) => welcome,
-            Err(why) => {
-                self.refusals.tell(Refusal::Key, now, out);
-                return Err(why);
+            Err(unheard) => {
+                if let Some(refusal) = unheard.refusal {
+                    self.refusals.tell(refusal, now, out);
+                }
+                return Err(unheard.why);
             }
         };
-        if welcome.version != VERSION {
-            let theirs = welcome.version;
-            self.refusals.tell(Refusal::Version { theirs }, now, out);
-            return Err(Discard::Version);
-        }
-        let (echo, theirs) = read_greeting(&welcome.body).ok_or(Discard::Malformed)?;
-        if self.live.is_some() || echo != self.call.session {
+        if self.live.is_some() || welcome.echo != self.call.session {
             return Err(Discard::Unexpected);
         }
-        if let Some(difference) = self.terms.difference(&theirs) {
+        if let Some(difference) = self.terms.difference(&welcome.terms) {
             self.refusals
                 .tell(Refusal::Configuration(difference), now, out);
             return Err(Discard::Configuration);
         }
         let (standby, active) = (self.call.session, welcome.session);
         let ages = Ages {
-            theirs: theirs.tick_ns,
+            theirs: welcome.terms.tick_ns,
             ours: self.terms.tick_ns,
         };
         self.live = Some(Live {
@@ -251,7 +252,9 @@ impl Receiver {
     }
 
     fn end(&mut self, why: Ending, now: Now, out: &mut Vec<Action>) {
-        self.live = None;
+        if let Some(live) = self.live.take() {
+            self.written += live.follow.written();
+        }
         self.lag = None;
         self.set_in_sync(false, out);
         out.push(Action::Disconnected(why));
@@ -264,6 +267,16 @@ impl Receiver {
             live.beat = now.ns + self.limits.beat;
             let body = ToActive::Ack(live.ack).body();
             out.push(Action::Send(live.to_active.seal(&body)));
+        }
+    }
+
+    /// When [`Receiver::poll`] is to be called next, unless a datagram comes before.
+    #[must_use]
+    pub fn due(&self) -> u64 {
+        match &self.live {
+            Some(live) if live.taken > 0 => 0,
+            Some(live) => live.beat.min(live.heard + self.limits.silence),
+            None => self.call.due,
         }
     }
 

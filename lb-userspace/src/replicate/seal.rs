@@ -300,6 +300,12 @@ fn aead(secret: &Prk, kind: Kind) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::from(key))
 }
 
+/// Bytes that are the cluster's own, for a purpose that the label names.
+pub(super) fn of_cluster(key: &ClusterKey, label: &[&[u8]], into: &mut [u8]) {
+    // Sessions' keys are made with a salt of their numbers; this has none.
+    fill(&derive(key, &[]), label, into);
+}
+
 /// What a session's data is recognised by before its key is tried.
 fn key_number(secret: &Prk, kind: Kind) -> [u8; 4] {
     let mut number = [0; 4];

@@ -6,9 +6,10 @@ use super::{
     Action, ClusterKey, Counts, Discard, Ending, MILLISECOND, Now, Refusal, Refusals, Roster,
     Tables, Which,
     feed::{Feed, Way},
+    greet::hear,
     rate::Rate,
-    seal::{Draw, Greeting, Kind, Opener, Sealer, Session, VERSION},
-    wire::{Terms, ToActive, ToStandby, greeting, read_greeting},
+    seal::{Draw, Kind, Opener, Sealer, Session},
+    wire::{Terms, ToActive, ToStandby, greeting},
 };
 
 /// How much, and how often.
@@ -77,6 +78,8 @@ pub struct Sender {
     refusals: Refusals,
     candidate: Option<Candidate>,
     live: Option<Live>,
+    /// Slots told in sessions that have ended.
+    sent: u64,
 }
 
 /// A standby that has been greeted, and has to prove that it got the number drawn for it.
@@ -109,6 +112,8 @@ pub struct Active {
     pub in_sync: bool,
     /// Nanoseconds since the moment up to which it has everything.
     pub lag: Option<u64>,
+    /// Slots told in all sessions, those that were told again included.
+    pub sent: u64,
 }
 
 impl Sender {
@@ -135,6 +140,7 @@ impl Sender {
             refusals: Refusals::default(),
             candidate: None,
             live: None,
+            sent: 0,
         }
     }
 
@@ -152,6 +158,7 @@ impl Sender {
             is_connected: self.live.is_some(),
             in_sync: self.live.as_ref().is_some_and(|live| live.in_sync),
             lag: synced.map(|at| now.ns.saturating_sub(at)),
+            sent: self.sent + self.live.as_ref().map_or(0, |live| live.feed.told()),
         }
     }
 
@@ -163,6 +170,7 @@ impl Sender {
     /// The session ends in order: this node is active no longer.
     pub fn stop(&mut self, out: &mut Vec<Action>) {
         if let Some(mut live) = self.live.take() {
+            self.sent += live.feed.told();
             out.push(Action::Send(live.to_standby.seal(&ToStandby::bye())));
         }
         self.candidate = None;
@@ -189,29 +197,18 @@ impl Sender {
     }
 
     fn hello(&mut self, datagram: &[u8], now: Now, out: &mut Vec<Action>) -> Result<(), Discard> {
-        let hello = match Greeting::open(&self.key, Kind::Hello, datagram) {
+        let hello = match hear(&self.key, Kind::Hello, datagram) {
             Ok(hello) => hello,
-            Err(why) => {
-                // The answer won't authenticate there either, so the peer can name the reason too.
-                if self.refusals.tell(Refusal::Key, now, out) {
-                    self.refuse(&Session::default(), out);
+            Err(unheard) => {
+                if let Some(refusal) = unheard.refusal {
+                    self.refuse(refusal, &unheard.session, now, out);
                 }
-                return Err(why);
+                return Err(unheard.why);
             }
         };
-        if hello.version != VERSION {
-            let theirs = hello.version;
-            if self.refusals.tell(Refusal::Version { theirs }, now, out) {
-                self.refuse(&hello.session, out);
-            }
-            return Err(Discard::Version);
-        }
-        let (_, terms) = read_greeting(&hello.body).ok_or(Discard::Malformed)?;
-        if let Some(difference) = self.terms.difference(&terms) {
+        if let Some(difference) = self.terms.difference(&hello.terms) {
             let refusal = Refusal::Configuration(difference);
-            if self.refusals.tell(refusal, now, out) {
-                self.refuse(&hello.session, out);
-            }
+            self.refuse(refusal, &hello.session, now, out);
             return Err(Discard::Configuration);
         }
         if self
@@ -224,8 +221,12 @@ impl Sender {
         self.welcome(hello.session, now, out)
     }
 
-    /// Answers with a number that no session will have.
-    fn refuse(&mut self, echo: &Session, out: &mut Vec<Action>) {
+    /// Tells it, and answers with a number that no session will have, so that the peer can name the
+    /// reason too: with another key the answer doesn't authenticate there either.
+    fn refuse(&mut self, why: Refusal, echo: &Session, now: Now, out: &mut Vec<Action>) {
+        if !self.refusals.tell(why, now, out) {
+            return;
+        }
         let mut sealer = Sealer::greeting(&self.key, Kind::Welcome, &self.draw.next());
         let welcome = sealer.seal(&greeting(echo, &self.terms));
         if self.rate.take(welcome.len()) {
@@ -325,10 +326,19 @@ impl Sender {
         let Some(live) = self.live.take() else {
             return;
         };
+        self.sent += live.feed.told();
         if live.in_sync {
             out.push(Action::InSync(false));
         }
         out.push(Action::Disconnected(why));
+    }
+
+    /// When [`Sender::poll`] is to be called next, unless a datagram comes before; `None`: not before one does.
+    #[must_use]
+    pub fn due(&self) -> Option<u64> {
+        let live = self.live.as_ref()?;
+        let silent = live.heard + self.limits.silence;
+        Some(live.feed.due().min(live.beat).min(silent))
     }
 
     /// Compares, and sends what is due. `tables` are the same at each call.

@@ -243,32 +243,49 @@ impl World {
 
     /// The first slot in which the tables differ but for numbers and ages within bounds.
     pub(super) fn difference(&self) -> Option<String> {
-        let (ours, theirs) = (self.active.tables(), self.standby.tables());
-        for table in Which::ALL {
-            for slot in 0..ours.of(table).slots() {
-                let (word, owner) = ours.read(table, slot).expect("nobody changes it");
-                let (copy, copied) = theirs.read(table, slot).expect("nobody changes it");
-                let (entry, found) = (Entry::from_bits(word), Entry::from_bits(copy));
-                let expected = match word {
-                    0 => Entry::EMPTY,
-                    _ => entry.moved(entry.backend() + 100, found.age(), entry.state()),
-                };
-                let owner =
-                    owner.map(|owner| of_service(owner, super::tables::service(&owner) + 100));
-                // Behind by what needn't be told; ahead by one where the tick changed on the way.
-                let quarter = (TIMEOUTS.of(entry.state()) / 4).max(1);
-                let idle = entry.idle(self.now(false).tick);
-                let behind = found.idle(self.now(true).tick).wrapping_sub(idle);
-                if found != expected
-                    || copied != owner
-                    || (word != 0 && behind.wrapping_add(1) > quarter + 1)
-                {
-                    return Some(format!(
-                        "{table:?} {slot}: {entry:?} {owner:?}, {found:?} {copied:?}"
-                    ));
-                }
+        let ticks = (self.now(false).tick, self.now(true).tick);
+        difference(&self.active.tables(), &self.standby.tables(), ticks, 100)
+    }
+}
+
+/// The first slot in which the tables differ but for numbers, which are higher by `offset` on the standby, and
+/// ages within bounds.
+pub(super) fn difference(
+    ours: &Tables<'_>,
+    theirs: &Tables<'_>,
+    ticks: (Tick, Tick),
+    offset: u16,
+) -> Option<String> {
+    for table in Which::ALL {
+        for slot in 0..ours.of(table).slots() {
+            let (word, owner) = ours.read(table, slot).expect("nobody changes it");
+            let Some((copy, copied)) = theirs.read(table, slot) else {
+                return Some(format!("{table:?} {slot} is being written"));
+            };
+            let (entry, found) = (Entry::from_bits(word), Entry::from_bits(copy));
+            let expected = match word {
+                0 => Entry::EMPTY,
+                _ => entry.moved(
+                    entry.backend().wrapping_add(offset),
+                    found.age(),
+                    entry.state(),
+                ),
+            };
+            let number = |owner| super::tables::service(&owner).wrapping_add(u32::from(offset));
+            let owner = owner.map(|owner| of_service(owner, u32::from(number(owner) as u16)));
+            // Behind by what needn't be told; ahead by one where the tick changed on the way.
+            let quarter = (TIMEOUTS.of(entry.state()) / 4).max(1);
+            let idle = entry.idle(ticks.0);
+            let behind = found.idle(ticks.1).wrapping_sub(idle);
+            if found != expected
+                || copied != owner
+                || (word != 0 && behind.wrapping_add(1) > quarter + 1)
+            {
+                return Some(format!(
+                    "{table:?} {slot}: {entry:?} {owner:?}, {found:?} {copied:?}"
+                ));
             }
         }
-        None
     }
+    None
 }
