@@ -1,34 +1,49 @@
 //! `cargo xtask fuzz`.
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::run::{become_program, cargo, is_root};
 use crate::setup::{self, Scope};
 
-/// Sends random packets through the program and through a model of it (as root).
+/// Sends random packets through the program and through a model of it (as root), or random
+/// messages of other nodes to what takes them.
 ///
 /// Stops at the first difference, with both outcomes and the command that shows it
 /// again. Ctrl-C ends a run; what was seen so far is told.
 #[derive(Args)]
 pub struct Arguments {
-    /// How many packets
+    /// What is sent
+    #[arg(long, value_enum, default_value = "packets")]
+    what: What,
+    /// How many packets or messages
     #[arg(long, default_value_t = 10_000_000)]
     packets: u64,
-    /// The same packets as the run with this seed; by default one that never was
+    /// The same as in the run with this seed; by default one that never was
     #[arg(long)]
     seed: Option<u64>,
-    /// Only what leads to this packet of the run, and it
+    /// Only what leads to this one of the run, and it
     #[arg(long, requires = "seed")]
     at: Option<u64>,
 }
 
+/// What is sent.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Packets, through the program and a model of it
+    Packets,
+    /// Advertisements of VRRP
+    Vrrp,
+    /// Datagrams of the replication of flows, to both sides
+    Replication,
+}
+
 /// Runs the verb.
 pub fn main(arguments: &Arguments) -> Result<()> {
-    if !is_root() {
+    if arguments.what == What::Packets && !is_root() {
         bail!(
             "the fuzzer runs an XDP program in the kernel, which takes root: \
-             run `cargo xtask fuzz` as root"
+             run `cargo xtask fuzz` as root, or `cargo xtask fuzz --what vrrp`"
         );
     }
     setup::ensure(Scope::Build)?;
@@ -42,6 +57,9 @@ pub fn main(arguments: &Arguments) -> Result<()> {
         "--",
     ])
     .args(["--packets", &arguments.packets.to_string()]);
+    if let Some(what) = arguments.what.to_possible_value() {
+        fuzz.args(["--what", what.get_name()]);
+    }
     for (name, value) in [("--seed", arguments.seed), ("--at", arguments.at)] {
         if let Some(value) = value {
             fuzz.args([name, &value.to_string()]);

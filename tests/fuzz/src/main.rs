@@ -12,10 +12,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use flowgate_fuzz::{
     corpus::Fixture,
     fuzz::{Difference, Fuzz, ROUND},
+    messages::{self, Taker},
     report,
 };
 use lb_common::verdict::Verdict;
@@ -26,16 +27,31 @@ const ENOUGH: u64 = 1_000_000;
 /// point to nothing that isn't there.
 const NEVER: [Verdict; 2] = [Verdict::DropNoHeadroom, Verdict::DropInternal];
 
-/// Sends random and mutated packets through the program and through a model of it.
+/// What is sent.
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    /// Packets, through the program and a model of it
+    Packets,
+    /// Advertisements of VRRP
+    Vrrp,
+    /// Datagrams of the replication of flows, to both sides
+    Replication,
+}
+
+/// Sends random and mutated packets through the program and through a model of it, or messages to
+/// what takes them.
 #[derive(Parser)]
 struct Arguments {
-    /// How many packets
+    /// What is sent
+    #[arg(long, value_enum, default_value = "packets")]
+    what: What,
+    /// How many packets or messages
     #[arg(long, default_value_t = 10_000_000)]
     packets: u64,
-    /// The same packets as a run with this seed
+    /// The same as in a run with this seed
     #[arg(long)]
     seed: Option<u64>,
-    /// Only what leads to this packet of the run, and it
+    /// Only what leads to this one of the run, and it
     #[arg(long)]
     at: Option<u64>,
     /// Goes on after this many differences
@@ -60,12 +76,21 @@ fn run(arguments: &Arguments) -> Result<bool> {
         None => SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64,
     };
     println!("seed {seed}");
+    let stop = stop_on_signal();
+    let taker = match arguments.what {
+        What::Packets => return packets(arguments, seed, &stop),
+        What::Vrrp => Taker::Vrrp,
+        What::Replication => Taker::Replication,
+    };
+    messages::run(taker, seed, arguments.packets, arguments.at, &stop)
+}
+
+fn packets(arguments: &Arguments, seed: u64, stop: &AtomicBool) -> Result<bool> {
     let mut fuzz = Fuzz::new(seed)?;
     let range = match arguments.at {
         Some(at) => at - at % ROUND..at + 1,
         None => 0..arguments.packets,
     };
-    let stop = stop_on_signal();
     let (started, first) = (Instant::now(), range.start);
     let (mut differences, mut sent, mut shown) = (0, 0, started);
     for index in range {
