@@ -153,9 +153,17 @@ impl Follower {
             return Ok(());
         };
         let message = check_to_standby(body)?;
-        match (message, label) {
-            (None, Some("malformed")) | (Some(_), _) => Ok(()),
-            (None, label) => Err(Wrong::new(body, format!("no message, and {label:?}"))),
+        let is_right = match message {
+            None => label == Some("malformed"),
+            // What its meaning can be refused for, not its seal.
+            Some(_) => !matches!(
+                label,
+                Some("unauthentic" | "replayed" | "too_old" | "other_session" | "unexpected")
+            ),
+        };
+        match is_right {
+            true => Ok(()),
+            false => Err(Wrong::new(body, format!("sealed: {label:?}"))),
         }
     }
 
