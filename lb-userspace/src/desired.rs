@@ -6,7 +6,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 pub use self::change::{Applied, Change, ChangeError, RuntimeChanges};
 use crate::config::{
-    model::{AdminState, Backend, Config, Service, Tunnel},
+    model::{AdminState, Backend, Config, Group, Service, Tunnel},
     refusal::{Refusal, alternatives, quoted},
     roster::{Roster, ServiceFacts},
     rules,
@@ -70,6 +70,13 @@ impl Desired {
             ("[timeouts]", base.timeouts == config.timeouts),
             ("[full_nat]", base.full_nat == config.full_nat),
         ];
+        if base.replication != config.replication {
+            return Err(Refusal::new(
+                "[replication] can't change while the daemon runs",
+                "put it back, or restart the daemon: `flowgate vip failover` hands over before",
+            ));
+        }
+        same_groups(&base.groups, &config.groups)?;
         match fixed.iter().find(|(_, same)| !same) {
             None => Ok(()),
             Some((what, _)) => Err(Refusal::new(
@@ -220,6 +227,28 @@ impl Desired {
             true => unchanged(service, name, &format!("has the weight {weight} already")),
             false => changed(service, name, &format!("has the weight {weight} now")),
         })
+    }
+}
+
+/// Whether groups can go over to others: what they are on the wire stays.
+fn same_groups(base: &[Group], other: &[Group]) -> Result<(), Refusal> {
+    let wire = |group: &Group| {
+        (
+            (group.name.clone(), group.interface.clone(), group.vrid),
+            (
+                group.interval.version(),
+                group.checksum_as_v2,
+                group.is_ipv6(),
+            ),
+            (group.address, group.peers.clone()),
+        )
+    };
+    match base.iter().map(wire).eq(other.iter().map(wire)) {
+        true => Ok(()),
+        false => Err(Refusal::new(
+            "name, interface, vrid, version, addresses and number of [[vrrp]] groups can't change while the daemon runs",
+            "put them back, or restart the daemon: `flowgate vip failover` hands over before",
+        )),
     }
 }
 

@@ -22,6 +22,9 @@ pub const MAX_POOL: usize = limits::MAX_POOL as usize;
 /// exact port the data plane tries each of them.
 pub const MAX_VIP_RANGES: usize = limits::MAX_VIP_RANGES as usize;
 
+/// Groups of VIPs; the data plane has one more, of those in none.
+pub const MAX_GROUPS: usize = limits::MAX_GROUPS as usize - 1;
+
 /// Interfaces of one node.
 pub const MAX_INTERFACES: usize = limits::MAX_INTERFACES as usize;
 

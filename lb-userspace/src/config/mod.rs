@@ -13,12 +13,14 @@ pub mod limits;
 pub mod model;
 mod read;
 pub mod refusal;
+mod replication;
 pub mod roster;
 pub mod rules;
 mod service;
 mod table;
 mod timeouts;
 mod tunnel;
+mod vrrp;
 
 use std::{fs::File, io::Read, path::Path};
 

@@ -2,6 +2,7 @@
 //! that can be checked without looking at the machine.
 
 mod forward;
+mod group;
 mod ports;
 mod prefix;
 mod timeouts;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     forward::{Encapsulation, Forward},
+    group::{Group, Replication, Track, Tracked},
     ports::{NotPorts, Ports},
     prefix::{Address, Prefix},
     timeouts::{Clock, Timeouts},
@@ -34,6 +36,11 @@ pub struct Config {
     pub tunnel: Tunnel,
     /// What `full-nat` services connect from; `None` when there is no pool.
     pub full_nat: Option<Pool>,
+    /// What moves together; none on a node without peers. Where there are any, each VIP
+    /// is in one of them.
+    pub groups: Vec<Group>,
+    /// Where flows go to; `None` where nowhere. Then there is one group.
+    pub replication: Option<Replication>,
     /// What is balanced; names are unique. Of the services of one VIP and
     /// protocol no two have the same port, and no two ranges overlap.
     pub services: Vec<Service>,

@@ -8,19 +8,28 @@ use toml::de::DeTable;
 use super::{
     error::Report,
     full_nat,
-    limits::{DEFAULT_FLOWS, FLOWS, MAX_INTERFACES},
+    limits::{DEFAULT_FLOWS, FLOWS, MAX_GROUPS, MAX_INTERFACES},
     model::{Config, Node},
     refusal::{Refusal, quoted},
+    replication,
     roster::Roster,
     rules,
     service::{Draft, Means},
     table::{Keys, Value, each},
-    timeouts, tunnel,
+    timeouts, tunnel, vrrp,
 };
 
 /// The configuration in a tree, or `None` after errors were noted.
 pub(super) fn config(report: &mut Report<'_>, root: &DeTable<'_>) -> Option<Config> {
-    let known = ["node", "timeouts", "tunnel", "full_nat", "service"];
+    let known = [
+        "node",
+        "timeouts",
+        "tunnel",
+        "full_nat",
+        "vrrp",
+        "replication",
+        "service",
+    ];
     let keys = Keys::new(report, root, 0..0, "the file", &known);
     let node = node(report, &keys);
     let timeouts = timeouts::read(report, &keys);
@@ -29,6 +38,11 @@ pub(super) fn config(report: &mut Report<'_>, root: &DeTable<'_>) -> Option<Conf
         tunnel: tunnel::read(report, &keys),
         pool: full_nat::read(report, &mut roster, &keys),
     };
+    let replication = replication::read(report, &keys);
+    let groups = groups(report, &mut roster, &keys);
+    if let (Some(Some(_)), Some(groups)) = (&replication, &groups) {
+        report.keep(&keys.span("replication"), one_group(groups.len()));
+    }
     let tables = keys.or(report, "service", &[][..], |value| {
         value.tables("[[service]]")
     })?;
@@ -44,13 +58,59 @@ pub(super) fn config(report: &mut Report<'_>, root: &DeTable<'_>) -> Option<Conf
     for draft in drafts {
         services.push(draft.and_then(|draft| draft.finish(report, &mut roster, &means)));
     }
+    let services: Vec<_> = services.into_iter().collect::<Option<_>>()?;
+    let pool = means.pool?;
+    let pooled = pool.iter().flat_map(|pool| pool.addresses.iter().copied());
+    let groups = vrrp::finish(report, groups?, &services, &pooled.collect::<Vec<_>>());
     Some(Config {
         node: node?,
         timeouts: timeouts?,
         tunnel: means.tunnel?,
-        full_nat: means.pool?,
-        services: services.into_iter().collect::<Option<_>>()?,
+        full_nat: pool,
+        groups: groups?,
+        replication: replication?,
+        services,
     })
+}
+
+fn groups<'a>(
+    report: &mut Report<'_>,
+    roster: &mut Roster,
+    root: &Keys<'a>,
+) -> Option<Vec<vrrp::Draft<'a>>> {
+    let tables = root.or(report, "vrrp", &[][..], |value| {
+        let tables = value.tables("[[vrrp]]")?;
+        match tables.len() > MAX_GROUPS {
+            false => Ok(tables),
+            true => Err(Refusal::new(
+                format!(
+                    "these are {} groups, and a node can have {MAX_GROUPS}",
+                    tables.len()
+                ),
+                "put VIPs that may move together into one group",
+            )),
+        }
+    })?;
+    let mut drafts = Vec::new();
+    for table in tables {
+        drafts.push(vrrp::Draft::read(report, roster, table));
+    }
+    drafts.into_iter().collect()
+}
+
+/// Flows follow the one group: those of two could have to go both ways.
+fn one_group(groups: usize) -> Result<(), Refusal> {
+    match groups {
+        1 => Ok(()),
+        0 => Err(Refusal::new(
+            "there is no group whose standby could follow",
+            "add a section [[vrrp]], or leave [replication] out",
+        )),
+        _ => Err(Refusal::new(
+            format!("replication follows one group, and there are {groups}"),
+            "put all VIPs into one group, or leave [replication] out",
+        )),
+    }
 }
 
 fn node(report: &mut Report<'_>, root: &Keys<'_>) -> Option<Node> {

@@ -47,6 +47,8 @@ pub struct Roster {
     frontends: Frontends,
     /// The pool's addresses, and the line of each that came from a file.
     pool: HashMap<IpAddr, Option<usize>>,
+    /// Gateways likewise.
+    gateways: HashMap<IpAddr, Option<usize>>,
     members: Vec<Members>,
     translated: HashMap<(Endpoint, Protocol), Vec<String>>,
     backends: usize,
@@ -90,6 +92,9 @@ impl Roster {
         let mut roster = Self::default();
         for address in config.full_nat.iter().flat_map(|pool| &pool.addresses) {
             roster.record_pool(*address, None);
+        }
+        for gateway in config.groups.iter().flat_map(|group| &group.gateways) {
+            roster.record_gateway(*gateway, None);
         }
         for (index, service) in config.services.iter().enumerate() {
             let frontend = (service.vip, service.port, service.protocol);
@@ -150,11 +155,38 @@ impl Roster {
         self.pool.entry(address).or_insert(line);
     }
 
+    /// Whether an address can be a gateway.
+    ///
+    /// # Errors
+    /// When it is one already, or in the pool.
+    pub fn gateway(&self, address: IpAddr) -> Result<(), Refusal> {
+        self.no_gateway(address, "name it once")?;
+        self.not_pooled(address, "name it in one of the two")
+    }
+
+    /// Takes an address for a gateway.
+    pub fn record_gateway(&mut self, address: IpAddr, line: Option<usize>) {
+        self.gateways.entry(address).or_insert(line);
+    }
+
+    fn no_gateway(&self, address: IpAddr, help: &str) -> Result<(), Refusal> {
+        not_in(
+            &self.gateways,
+            address,
+            "a gateway that moves with a group",
+            help,
+        )
+    }
+
     /// Whether an address can be a VIP.
     ///
     /// # Errors
-    /// When it is in the pool.
+    /// When it is in the pool, or a gateway.
     pub fn vip(&self, address: IpAddr) -> Result<(), Refusal> {
+        self.no_gateway(
+            address,
+            "take it out of `gateways`: VIPs move with a group anyway",
+        )?;
         self.not_pooled(
             address,
             "use another address: what comes to the pool's addresses are answers of backends",
@@ -162,14 +194,7 @@ impl Roster {
     }
 
     fn not_pooled(&self, address: IpAddr, help: &str) -> Result<(), Refusal> {
-        let Some(line) = self.pool.get(&address) else {
-            return Ok(());
-        };
-        let place = line.map_or_else(String::new, |line| format!(" (line {line})"));
-        Err(Refusal::new(
-            format!("{address} is in the pool of full-nat{place}"),
-            help,
-        ))
+        not_in(&self.pool, address, "in the pool of full-nat", help)
     }
 
     /// Whether a VIP's ports are free for a protocol. One port may lie in a range,
@@ -233,7 +258,7 @@ impl Roster {
     /// Whether a backend can be at an address, whatever its port.
     ///
     /// # Errors
-    /// When the address is a VIP or in the pool.
+    /// When the address is a VIP, in the pool or a gateway.
     pub fn backend_address(&self, address: IpAddr) -> Result<(), Refusal> {
         if let Some(service) = self.frontends.of_vip(address) {
             return Err(Refusal::new(
@@ -241,6 +266,10 @@ impl Roster {
                 "write the server's own address: packets to the VIP would come back to us",
             ));
         }
+        self.no_gateway(
+            address,
+            "write the server's own address: this is one that we answer for",
+        )?;
         self.not_pooled(
             address,
             "write the server's own address: packets to an address of the pool would come back to us",
@@ -326,4 +355,18 @@ impl Roster {
             }
         }
     }
+}
+
+/// Refuses an address that was taken for something, and tells the line of that.
+fn not_in(
+    taken: &HashMap<IpAddr, Option<usize>>,
+    address: IpAddr,
+    what: &str,
+    help: &str,
+) -> Result<(), Refusal> {
+    let Some(line) = taken.get(&address) else {
+        return Ok(());
+    };
+    let place = line.map_or_else(String::new, |line| format!(" (line {line})"));
+    Err(Refusal::new(format!("{address} is {what}{place}"), help))
 }

@@ -7,7 +7,9 @@ mod service;
 use std::{ops::RangeInclusive, time::Duration};
 
 pub use self::{
-    address::{Source, address, backend_address, pool_address, source, vip},
+    address::{
+        Source, address, backend_address, gateway_address, node_address, pool_address, source, vip,
+    },
     service::{
         backend_fits, backend_port, check_port, pool_fits, source_prefix, told, weight_fits,
     },

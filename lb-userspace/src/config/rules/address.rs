@@ -79,6 +79,25 @@ pub fn pool_address(address: IpAddr) -> Result<IpAddr, Refusal> {
     unicast(address, "an address of the pool")
 }
 
+/// An address that moves with a group and is no VIP.
+///
+/// # Errors
+/// As for [`vip`].
+pub fn gateway_address(address: IpAddr) -> Result<IpAddr, Refusal> {
+    unicast(address, "a gateway")
+}
+
+/// A node's own address, which may be a link-local one.
+///
+/// # Errors
+/// As for [`vip`], but that it may be link-local.
+pub fn node_address(address: IpAddr) -> Result<IpAddr, Refusal> {
+    match address {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Ok(address),
+        _ => unicast(address, "a node's address"),
+    }
+}
+
 fn unicast(address: IpAddr, what: &str) -> Result<IpAddr, Refusal> {
     let kind = match address {
         IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast address",
