@@ -55,6 +55,8 @@ fn help_teaches() {
         &["unload"],
         &["flows"],
         &["flows", "find"],
+        &["vip"],
+        &["vip", "failover"],
     ] {
         let mut command = Cli::command().term_width(100);
         command.build();
@@ -111,6 +113,21 @@ fn status_tells_the_daemon_and_the_trouble() {
     let (first, rest) = out.split_once('\n').unwrap();
     assert!(first.starts_with("flowgate 0.1.0, process 4242, up "));
     insta::assert_snapshot!("status", rest);
+}
+
+#[test]
+fn who_holds_the_vips_is_told_and_they_are_handed_over() {
+    let daemon = Daemon::start();
+    let text = session(
+        &daemon.socket,
+        &[
+            "vip status",
+            "vip failover",
+            "vip failover other",
+            "vip failover site",
+        ],
+    );
+    insta::assert_snapshot!("vip", text);
 }
 
 #[test]

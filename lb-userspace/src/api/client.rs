@@ -20,6 +20,7 @@ use super::{
     types::{
         ApiError, BackendPatch, ChangeReply, NewBackend, ReloadReply, ServiceView, Stats, Status,
     },
+    vip::{FailoverAsk, FailoverReply, VipStatus},
 };
 use crate::{config::model::AdminState, desired::Change};
 
@@ -117,6 +118,23 @@ impl Client {
         let [client, vip] = [asked.client, asked.vip].map(|end| segment(&end.to_string()));
         let path = format!("/v1/flows/{}/{client}/{vip}", asked.protocol.name());
         self.ask(Method::GET, &path, Bytes::new()).await
+    }
+
+    /// Who holds the VIPs.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn vip(&self) -> Result<VipStatus, ClientError> {
+        self.ask(Method::GET, "/v1/vip", Bytes::new()).await
+    }
+
+    /// Lets a standby have them.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn fail_over(&self, ask: &FailoverAsk) -> Result<FailoverReply, ClientError> {
+        let body = json(ask).map_err(|error| self.garbled(error))?;
+        self.ask(Method::POST, "/v1/vip/failover", body).await
     }
 
     /// Makes the daemon read its configuration again.

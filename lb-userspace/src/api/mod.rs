@@ -5,4 +5,5 @@ pub mod flows;
 pub mod server;
 pub mod socket;
 pub mod types;
+pub mod vip;
 pub mod watch;

@@ -22,6 +22,7 @@ use super::{
     types::{
         ApiError, BackendPatch, ChangeReply, NewBackend, ReloadReply, ServiceView, Stats, Status,
     },
+    vip::{FailoverAsk, FailoverReply, VipStatus},
     watch::{self, Ask, Telling},
 };
 use crate::{
@@ -48,6 +49,13 @@ pub trait Control: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<FlowAnswer, ControlError>> + Send;
     /// New connections, as they come.
     fn watch(&self, ask: Ask) -> impl Future<Output = Result<Telling, ControlError>> + Send;
+    /// Who holds the VIPs.
+    fn vip(&self) -> impl Future<Output = Result<VipStatus, ControlError>> + Send;
+    /// Lets a standby have them.
+    fn fail_over(
+        &self,
+        ask: FailoverAsk,
+    ) -> impl Future<Output = Result<FailoverReply, ControlError>> + Send;
     /// Makes a change, whole or not at all.
     fn change(
         &self,
@@ -120,6 +128,8 @@ pub fn router<C: Control>(control: C) -> Router {
         .route("/v1/flows", get(flows::<C>))
         .route("/v1/flows/watch", post(follow::<C>))
         .route("/v1/flows/{protocol}/{client}/{vip}", get(flow::<C>))
+        .route("/v1/vip", get(vip::<C>))
+        .route("/v1/vip/failover", post(fail_over::<C>))
         .route("/v1/reload", post(reload::<C>))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
@@ -259,6 +269,18 @@ async fn follow<C: Control>(
     Ok((kind, Body::from_stream(lines)).into_response())
 }
 
+async fn vip<C: Control>(State(control): State<C>) -> Answer<VipStatus> {
+    Ok(Json(control.vip().await?))
+}
+
+async fn fail_over<C: Control>(
+    State(control): State<C>,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Answer<FailoverReply> {
+    let ask = body(bytes, r#"{"group": "site"} or {}"#)?;
+    Ok(Json(control.fail_over(ask).await?))
+}
+
 async fn reload<C: Control>(State(control): State<C>) -> Answer<ReloadReply> {
     Ok(Json(control.reload().await?))
 }
@@ -320,7 +342,7 @@ async fn unknown_path() -> Failure {
     Failure::new(
         StatusCode::NOT_FOUND,
         "there is no such path",
-        "there are /v1/status, /v1/services, /v1/stats, /v1/reload, \
+        "there are /v1/status, /v1/services, /v1/stats, /v1/reload, /v1/vip[/failover], \
          /v1/flows[/{protocol}/{client}/{vip}], /v1/flows/watch and /v1/services/{service}/backends[/{backend}]",
     )
 }
@@ -329,6 +351,6 @@ async fn wrong_method() -> Failure {
     Failure::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "this path has no such method",
-        "GET tells, POST adds, reloads or watches, PATCH changes a backend, DELETE removes one",
+        "GET tells, POST adds, reloads, watches or hands over, PATCH changes a backend, DELETE removes one",
     )
 }

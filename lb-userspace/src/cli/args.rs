@@ -4,7 +4,10 @@ use std::{net::IpAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::flows::{self, FlowsArgs};
+use super::{
+    flows::{self, FlowsArgs},
+    vip::{self, VipVerb},
+};
 use crate::config::rules;
 
 /// Where the daemon keeps its socket and its state.
@@ -133,6 +136,9 @@ pub enum Command {
     /// Show and change backends
     #[command(subcommand, after_help = BACKEND_EXAMPLES)]
     Backend(BackendVerb),
+    /// Show who holds the VIPs, or hand them over
+    #[command(subcommand, after_help = vip::HELP)]
+    Vip(VipVerb),
     /// Make the daemon read its configuration file again
     #[command(
         after_help = "A file with an error changes nothing. Runtime changes that still fit are kept."

@@ -7,13 +7,14 @@ use serde::Serialize;
 use super::{
     Output, REFUSED, SOCKET, Screen, UNREACHABLE,
     args::{BackendName, BackendVerb, DEFAULT_RUN_DIR},
-    flows, views,
+    flows, views, vip,
 };
 use crate::{
     api::{
         client::{Client, ClientError},
         flows::{Connection, FlowAnswer},
         types::ServiceView,
+        vip::FailoverAsk,
         watch::Ask,
     },
     config::{
@@ -32,6 +33,8 @@ pub(super) enum Question {
     Flows,
     Flow(Connection),
     Watch(Ask),
+    Vip,
+    FailOver(FailoverAsk),
     Change(Change),
     Reload,
 }
@@ -120,6 +123,17 @@ impl Asker<'_> {
             }
             Question::Flow(asked) => self.flow(&asked, &client.flow(&asked).await?),
             Question::Watch(ask) => self.watch(client, &ask).await?,
+            Question::Vip => {
+                let status = client.vip().await?;
+                self.answer(&vip::status(&status), &status)
+            }
+            Question::FailOver(ask) => {
+                let begun = client.fail_over(&ask).await?;
+                match vip::handed_over(client, &begun).await? {
+                    Ok(done) => self.answer(&done.text(), &done),
+                    Err((error, hint)) => self.refuse(&error, &hint),
+                }
+            }
             Question::Change(change) => {
                 let reply = client.change(change).await?;
                 self.answer(&format!("{}\n", reply.message), &reply)

@@ -6,6 +6,7 @@ mod flows;
 mod screen;
 mod table;
 mod views;
+mod vip;
 mod watch;
 
 use std::{io, process::ExitCode};
@@ -20,8 +21,9 @@ pub use self::{
     },
     flows::{FlowsArgs, FlowsVerb},
     screen::Screen,
+    vip::VipVerb,
 };
-use crate::config::ConfigErrors;
+use crate::{api::vip::FailoverAsk, config::ConfigErrors};
 
 /// The socket's name in the run directory.
 const SOCKET: &str = "flowgate.sock";
@@ -68,6 +70,8 @@ pub fn execute(
         Command::Stats => Question::Stats,
         Command::Service(ServiceVerb::List) => Question::Services,
         Command::Backend(verb) => verb.into(),
+        Command::Vip(VipVerb::Status) => Question::Vip,
+        Command::Vip(VipVerb::Failover { group }) => Question::FailOver(FailoverAsk { group }),
         Command::Reload => Question::Reload,
         Command::Flows(args) => args.into(),
     };

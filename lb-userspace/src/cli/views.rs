@@ -295,7 +295,7 @@ fn counters(counters: Counters) -> [String; 3] {
 }
 
 /// Seconds from a moment (in seconds since 1970) until now.
-fn since(moment: u64) -> u64 {
+pub(super) fn since(moment: u64) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.unwrap_or_default().as_secs().saturating_sub(moment)
 }

@@ -3,6 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use flowgate::{
@@ -11,12 +12,16 @@ use flowgate::{
             BackendFlows, Connection, FlowAnswer, FlowCensus, FlowCounts, FlowState, FlowView,
             HashView, Remembers, ServiceFlows, Stage, TableMemory,
         },
-        server::{Control, ControlError, serve},
+        server::{Control, ControlError, ErrorKind, serve},
         socket,
         types::{
-            BackendStats, BackendView, ChangeReply, Counters, DataState, Family, HealthState,
-            HealthView, InterfaceView, LinkState, LinkView, PoolView, ReloadReply, ServiceStats,
-            ServiceView, Stats, Status, XdpMode,
+            ApiError, BackendStats, BackendView, ChangeReply, Counters, DataState, Family,
+            HealthState, HealthView, InterfaceView, LinkState, LinkView, PoolView, ReloadReply,
+            ServiceStats, ServiceView, Stats, Status, XdpMode,
+        },
+        vip::{
+            ActiveView, ClashView, FailoverAsk, FailoverReply, GroupState, GroupView, RefusedView,
+            ReplicationRole, ReplicationView, TrafficView, TransitionView, VipStatus,
         },
         watch::{Ask, Opening, Server, Telling, Told},
     },
@@ -236,6 +241,105 @@ impl Control for Fake {
             flow,
             hash,
         })
+    }
+
+    /// A group that this node is active in, one that it isn't, and replication in trouble.
+    async fn vip(&self) -> Result<VipStatus, ControlError> {
+        // "3d 5h" ago, for half an hour in either direction.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let at = now.as_secs() - (3 * 24 + 5) * 3_600 - 1_800;
+        let transition = |state, reason: &str| TransitionView {
+            at_ms: at * 1_000,
+            state,
+            reason: reason.to_owned(),
+        };
+        let traffic = |datagrams, bytes| TrafficView { datagrams, bytes };
+        let site = GroupView {
+            name: "site".to_owned(),
+            state: GroupState::Active,
+            since: at,
+            reason: "no advertisement from an active node".to_owned(),
+            interface: "eth0".to_owned(),
+            vrid: 51,
+            interval_ms: 20,
+            priority: 130,
+            configured_priority: 150,
+            tracked: vec!["eth1 is down".to_owned()],
+            active: None,
+            addresses: (1..=9).map(|n| [203, 0, 113, n].into()).collect(),
+            transitions: 2,
+            last_transitions: vec![
+                transition(GroupState::Active, "no advertisement from an active node"),
+                transition(GroupState::Standby, "started"),
+            ],
+            sent: 1_234,
+            received: 5,
+            discarded: [("checksum".to_owned(), 3), ("vrid".to_owned(), 1)].into(),
+            announced: 50,
+            lateness_us: 1_250,
+            realtime: false,
+            clashes: vec![ClashView {
+                at,
+                peer: [10, 0, 0, 3].into(),
+                clash: "its virtual addresses aren't ours: configure the same on both".to_owned(),
+            }],
+        };
+        let other = GroupView {
+            name: "other".to_owned(),
+            state: GroupState::Standby,
+            reason: "started".to_owned(),
+            vrid: 52,
+            interval_ms: 1_000,
+            priority: 100,
+            configured_priority: 100,
+            tracked: Vec::new(),
+            active: Some(ActiveView {
+                address: [10, 0, 0, 3].into(),
+                priority: 200,
+            }),
+            addresses: vec![[203, 0, 113, 99].into()],
+            discarded: Default::default(),
+            realtime: true,
+            clashes: Vec::new(),
+            last_transitions: vec![transition(GroupState::Standby, "started")],
+            ..site.clone()
+        };
+        Ok(VipStatus {
+            groups: vec![site, other],
+            replication: Some(ReplicationView {
+                role: ReplicationRole::Active,
+                peer: "10.0.0.3:5151".parse().unwrap(),
+                connected: None,
+                in_sync: false,
+                lag_ms: Some(41),
+                flows_sent: 4_321,
+                flows_written: 0,
+                sent: traffic(100, 140_000),
+                received: traffic(90, 9_000),
+                discarded: [("unauthentic".to_owned(), 12)].into(),
+                refused: Some(RefusedView {
+                    at,
+                    reason: "the peer's datagrams don't authenticate".to_owned(),
+                }),
+                trouble: None,
+            }),
+        })
+    }
+
+    /// One group is handed over, and one nobody takes.
+    async fn fail_over(&self, ask: FailoverAsk) -> Result<FailoverReply, ControlError> {
+        match ask.group {
+            Some(group) => Ok(FailoverReply {
+                groups: vec![group],
+            }),
+            None => Err(ControlError {
+                kind: ErrorKind::Refused,
+                error: ApiError {
+                    error: "this node is active in none of them".to_owned(),
+                    hint: "ask that node".to_owned(),
+                },
+            }),
+        }
     }
 
     async fn change(&self, change: Change) -> Result<ChangeReply, ControlError> {
