@@ -1,6 +1,6 @@
 //! What the active node tells, as it changes the standby's tables.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range, sync::atomic::Ordering};
 
 use lb_common::flow::{BUCKET_SLOTS, Entry, FUTURE, Tick, Timeouts};
 
@@ -129,24 +129,16 @@ impl Follow {
             return Err(Discard::Malformed);
         }
         self.floor = self.floor.max(chunk.floor);
-        let empty = |slot| Slot {
-            slot,
-            word: 0,
-            owner: None,
-        };
         let mut next = chunk.covers.map(|(start, _)| start);
         for slot in &chunk.slots {
             // In a cover, what lies between is empty.
-            for gap in next.unwrap_or(slot.slot)..slot.slot {
-                self.put(chunk.table, &empty(gap), now, tables, counts);
-            }
+            let gap = next.unwrap_or(slot.slot)..slot.slot;
+            self.put_empty(chunk.table, gap, now, tables, counts);
             self.put(chunk.table, slot, now, tables, counts);
             next = next.map(|_| slot.slot + 1);
         }
         if let (Some(next), Some((_, end))) = (next, chunk.covers) {
-            for gap in next..end {
-                self.put(chunk.table, &empty(gap), now, tables, counts);
-            }
+            self.put_empty(chunk.table, next..end, now, tables, counts);
         }
         Ok(())
     }
@@ -168,6 +160,29 @@ impl Follow {
             }
         };
         Some((entry.moved(backend, age, entry.state()), owner))
+    }
+
+    /// Slots that are empty there. Most are here too: one datagram can tell of hundreds of
+    /// thousands, and the peer waits for its answer.
+    fn put_empty(
+        &mut self,
+        table: Which,
+        slots: Range<u32>,
+        now: Now,
+        tables: &Tables<'_>,
+        counts: &mut Counts,
+    ) {
+        let view = tables.of(table);
+        for slot in slots {
+            if view.entry(slot as usize).load(Ordering::Acquire) != 0 {
+                let empty = Slot {
+                    slot,
+                    word: 0,
+                    owner: None,
+                };
+                self.put(table, &empty, now, tables, counts);
+            }
+        }
     }
 
     fn put(
@@ -194,8 +209,7 @@ impl Follow {
             now: now.tick,
         };
         let local = tables.of(table).bucket(bucket).each_ref();
-        let local =
-            local.map(|word| Entry::from_bits(word.load(std::sync::atomic::Ordering::Acquire)));
+        let local = local.map(|word| Entry::from_bits(word.load(Ordering::Acquire)));
         match merge.outcome(&local, place, entry) {
             Outcome::Keep { from } if from == place => counts.add(Discard::Kept),
             Outcome::Keep { from } if table == Which::Flows => {

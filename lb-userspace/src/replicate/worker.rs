@@ -312,6 +312,9 @@ impl Worker {
 
 /// Waits for so many nanoseconds at most; true if one of them is ready.
 fn sleep(fds: &mut [PollFd<'_>], ns: Option<u64>) -> bool {
-    let timeout = ns.and_then(|ns| Timespec::try_from(Duration::from_nanos(ns)).ok());
+    let timeout = ns.map(|ns| Timespec {
+        tv_sec: (ns / 1_000_000_000).cast_signed(),
+        tv_nsec: (ns % 1_000_000_000).cast_signed(),
+    });
     poll(fds, timeout.as_ref()).is_ok_and(|ready| ready > 0)
 }
