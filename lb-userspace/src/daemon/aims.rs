@@ -13,6 +13,7 @@ use std::{
 
 use lb_common::abi::{self, BackendState, Range};
 
+pub(super) use self::back::links;
 pub use self::way::{NoWay, Way};
 use crate::{
     config::model::{AdminState, Backend, Config, Encapsulation, Forward, Ports, Service},
@@ -48,6 +49,7 @@ pub fn aims(
         pool: pool(config).1,
         ..Target::default()
     };
+    target.groups.extend(super::vips::settings::numbers(config));
     let backends = config.services.iter().map(|service| service.backends.len());
     let mut ways = Ways::with_capacity(backends.sum());
     for service in &config.services {
@@ -123,14 +125,15 @@ pub fn wanted_hops(config: &Config, net: &NetState, ports: &[Port]) -> Vec<IpAdd
 #[must_use]
 pub fn groups(config: &Config, net: &NetState, ports: &[Port]) -> BTreeSet<(u32, Ipv6Addr)> {
     let vips = config.services.iter().map(|service| service.vip);
-    let asked = vips.chain(pool(config).1);
+    let gateways = config.groups.iter().flat_map(|group| &group.gateways);
+    let asked = vips.chain(pool(config).1).chain(gateways.copied());
     let asked: BTreeSet<Ipv6Addr> = asked
         .filter_map(|address| match address {
             IpAddr::V4(_) => None,
             IpAddr::V6(v6) => Some(v6),
         })
         .collect();
-    let links = back::links(net, ports);
+    let links = links(net, ports);
     links
         .into_iter()
         .flat_map(|link| asked.iter().map(move |vip| (link, *vip)))

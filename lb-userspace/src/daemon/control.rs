@@ -8,6 +8,7 @@ use crate::{
         flows::{Connection, FlowAnswer, FlowCensus},
         server::{Control, ControlError, ErrorKind},
         types::{ApiError, ChangeReply, ReloadReply, Stats, Status},
+        vip::{FailoverAsk, FailoverReply, VipStatus},
         watch::{Ask, Telling},
     },
     desired::Change,
@@ -24,6 +25,8 @@ pub(super) enum Request {
     Flow(Connection, Reply<FlowAnswer>),
     Watch(Ask, Reply<Telling>),
     Change(Change, Reply<ChangeReply>),
+    Vip(Reply<VipStatus>),
+    FailOver(FailoverAsk, Reply<FailoverReply>),
     Reload(Reply<ReloadReply>),
 }
 
@@ -73,6 +76,14 @@ impl Control for Handle {
 
     async fn change(&self, change: Change) -> Result<ChangeReply, ControlError> {
         self.ask(|reply| Request::Change(change, reply)).await
+    }
+
+    async fn vip(&self) -> Result<VipStatus, ControlError> {
+        self.ask(Request::Vip).await
+    }
+
+    async fn fail_over(&self, ask: FailoverAsk) -> Result<FailoverReply, ControlError> {
+        self.ask(|reply| Request::FailOver(ask, reply)).await
     }
 
     async fn reload(&self) -> Result<ReloadReply, ControlError> {

@@ -34,6 +34,7 @@ use super::{
     control::Request,
     ports::Ports,
     views::{Known, Scene, unix_seconds},
+    vips::Vips,
 };
 use crate::{
     api::{
@@ -75,6 +76,7 @@ pub(super) struct Manager {
     ports_used: PortsUsed,
     joined: Joined,
     watchers: Watchers,
+    vips: Vips,
     health_events: mpsc::Receiver<HealthEvent>,
     net_changes: watch::Receiver<Arc<NetState>>,
 }
@@ -90,7 +92,10 @@ enum ReconcileError {
 
 impl Manager {
     /// Serves until something breaks that can't be mended.
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> anyhow::Result<()> {
+    pub(super) async fn run(
+        &mut self,
+        mut requests: mpsc::Receiver<Request>,
+    ) -> anyhow::Result<()> {
         let mut sweeps = tokio::time::interval(LOOK);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -104,16 +109,20 @@ impl Manager {
                     }
                     let outcome = self.reconcile_services(&services);
                     log_failure(outcome);
+                    self.follow_groups();
                 }
                 changed = self.net_changes.changed() => {
                     changed.map_err(|_| anyhow!("the kernel's network announcements ended"))?;
                     self.take_net().await;
                     self.reconcile_and_log();
+                    self.follow_groups();
                 }
+                Some(news) = self.vips.news.recv() => drop(self.vips.hear(news)),
                 Some(request) = requests.recv() => self.answer(request).await,
                 _ = sweeps.tick() => {
                     self.begin_sweep();
                     self.renew_watch();
+                    self.tell_tick();
                 }
                 Some(opened) = self.watchers.opened.recv() => self.tell(&opened[..]),
                 Some(watcher) = self.watchers.leavers.recv() => self.end_watch(watcher),
@@ -136,9 +145,18 @@ impl Manager {
             Request::Flows(reply) => self.count_flows(reply),
             Request::Flow(asked, reply) => drop(reply.send(self.find_flow(&asked))),
             Request::Watch(ask, reply) => drop(reply.send(self.watch(ask))),
+            Request::Vip(reply) => drop(reply.send(Ok(self.vips.status()))),
+            Request::FailOver(ask, reply) => {
+                drop(reply.send(self.vips.hand_over(ask.group.as_deref())));
+            }
             Request::Change(change, reply) => drop(reply.send(self.change(change).await)),
             Request::Reload(reply) => drop(reply.send(self.reload().await)),
         }
+    }
+
+    /// Leaves the groups: a standby takes over.
+    pub(super) async fn leave(self) {
+        self.vips.stop().await;
     }
 
     fn scene(&self) -> Scene<'_> {
@@ -189,6 +207,7 @@ impl Manager {
             self.reconcile_and_log();
             return Err(error);
         }
+        self.follow_groups();
         info!("{}", applied.message);
         Ok(applied)
     }
@@ -215,6 +234,7 @@ impl Manager {
             return Err(error);
         }
         self.warn_of_forwarding();
+        self.follow_groups();
         Ok(ReloadReply {
             changed: before.config() != self.desired.config(),
             message: format!("{} was read again", self.args.config.display()),
@@ -319,6 +339,7 @@ impl Manager {
             debug!("{write}");
         }
         self.watchers.forget_names();
+        self.vips.number(&plan.model);
         if let Err(error) = self.tables.apply(&plan.writes, &mut self.counters) {
             // Some of it is written: what the maps hold is to be read again.
             self.model = self.tables.recover();

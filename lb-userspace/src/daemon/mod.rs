@@ -10,6 +10,7 @@ mod openings;
 mod ports;
 mod samples;
 mod views;
+mod vips;
 
 use std::{
     fs,
@@ -67,26 +68,34 @@ async fn serve(args: RunArgs, config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("catching SIGHUP")?;
-    let manager = Manager::start(&args, config).await?;
+    let mut manager = Manager::start(&args, config).await?;
     let listener = socket::bind(&args.socket)?;
     let (requests, received) = mpsc::channel(64);
     let handle = Handle::new(requests);
     let (stop, stopped) = watch::channel(false);
     let api = tokio::spawn(server::serve(listener, handle.clone(), until(stopped)));
     info!(socket = %args.socket.display(), "ready");
-    let managing = manager.run(received);
-    tokio::pin!(managing);
-    let ended = loop {
-        tokio::select! {
-            ended = &mut managing => break ended,
-            _ = interrupt.recv() => break Ok(()),
-            _ = terminate.recv() => break Ok(()),
-            _ = hangup.recv() => {
-                let handle = handle.clone();
-                tokio::spawn(async move { control::reload_and_log(&handle).await });
+    let ended = {
+        let managing = manager.run(received);
+        tokio::pin!(managing);
+        loop {
+            tokio::select! {
+                ended = &mut managing => break ended,
+                _ = interrupt.recv() => break Ok(()),
+                _ = terminate.recv() => break Ok(()),
+                _ = hangup.recv() => {
+                    let handle = handle.clone();
+                    tokio::spawn(async move { control::reload_and_log(&handle).await });
+                }
             }
         }
     };
+    tokio::select! {
+        () = manager.leave() => {}
+        // Whoever can't wait for a standby asks once more.
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
     // Nobody waits for the answers of requests that come now.
     let _ = stop.send(true);
     api.abort();

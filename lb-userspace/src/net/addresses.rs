@@ -49,6 +49,18 @@ impl Address {
 pub(super) struct Addresses(Vec<Address>);
 
 impl Addresses {
+    /// The first usable address of a link in a family: of IPv6 the link-local one, if
+    /// `link_local`, else one that isn't.
+    pub fn first_of(&self, ifindex: u32, family: Family, link_local: bool) -> Option<IpAddr> {
+        let suits = |address: &&Address| {
+            address.ifindex == ifindex
+                && address.ready()
+                && Family::of(address.ip) == family
+                && is_link_local(address.ip) == link_local
+        };
+        self.0.iter().find(suits).map(|address| address.ip)
+    }
+
     /// Adds one, as a dump tells them; false if it was there, the same in every way.
     pub fn push(&mut self, address: Address) -> bool {
         match self.0.iter_mut().find(|known| known.same(&address)) {

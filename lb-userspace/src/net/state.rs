@@ -184,6 +184,13 @@ impl NetState {
         self.links.values().find(|link| link.name == name)
     }
 
+    /// Where the node speaks from on a link, of itself: its first address there; of IPv6 the
+    /// link-local one. `None` while none is ready.
+    pub fn own_address(&self, ifindex: u32, family: Family) -> Option<IpAddr> {
+        let link_local = family == Family::V6;
+        self.addresses.first_of(ifindex, family, link_local)
+    }
+
     /// Whether `ip` is this machine itself.
     pub fn is_local(&self, ip: IpAddr) -> bool {
         ip.is_loopback() || self.addresses.is_local(ip)
@@ -197,7 +204,7 @@ impl NetState {
     }
 
     /// The links with an address whose subnet `ip` is in.
-    pub(super) fn links_near(&self, ip: IpAddr) -> impl Iterator<Item = &Link> {
+    pub fn links_near(&self, ip: IpAddr) -> impl Iterator<Item = &Link> {
         self.addresses
             .links_near(ip)
             .filter_map(|ifindex| self.links.get(&ifindex))

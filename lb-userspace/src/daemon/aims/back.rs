@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The links by which frames leave through our interfaces: those, and VLANs on them.
-pub(super) fn links(net: &NetState, ports: &[Port]) -> Vec<u32> {
+pub(in crate::daemon) fn links(net: &NetState, ports: &[Port]) -> Vec<u32> {
     net.links()
         .filter(|link| {
             net.link_path(link.ifindex)

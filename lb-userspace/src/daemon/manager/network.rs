@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc};
 
+use lb_common::abi::BackendState;
 use tracing::{error, warn};
 
 use super::{Manager, aims};
-use crate::net::{Family, Groups, Link};
+use crate::{
+    config::model::{Backend, Service},
+    net::{Family, Groups, Link},
+};
 
 /// The multicast groups that are joined, and for what.
 #[derive(Default)]
@@ -22,6 +26,39 @@ impl Manager {
             error!("{error}");
         }
         self.want();
+    }
+
+    /// Tells the groups what has changed of the network and the backends.
+    pub(super) fn follow_groups(&mut self) {
+        if self.vips.is_empty() {
+            return;
+        }
+        let (config, model) = (self.desired.config(), &self.model);
+        let active = |name: &str| {
+            let service = config.services.iter().find(|service| service.name == name);
+            let takes = |service: &Service, backend: &Backend| {
+                let number = model.backends.get(&aims::number_id(service, backend));
+                let record = number.and_then(|number| model.records.get(number));
+                record.is_some_and(|record| record.state == BackendState::Active as u8)
+            };
+            service.map_or(0, |service| {
+                let backends = service.backends.iter();
+                backends.filter(|backend| takes(service, backend)).count()
+            })
+        };
+        self.vips
+            .follow(config, &self.net, &self.ports.list(), active);
+    }
+
+    /// Tells replication the time.
+    pub(super) fn tell_tick(&mut self) {
+        if !self.vips.wants_tick() {
+            return;
+        }
+        match self.clock.tick() {
+            Ok(tick) => self.vips.set_tick(tick),
+            Err(error) => error!("{error}"),
+        }
     }
 
     /// Has the kernel look for the next hops that are needed, and neighbours' questions

@@ -22,11 +22,13 @@ use crate::{
         RUNTIME_CHANGES,
         aims::{self, Ways},
         ports::Ports,
+        vips::{Means, Vips, settings},
     },
     datapath::{Constants, Counters, Flows, Object, Pins, PortsUsed, Ring, Switch, Tables, object},
     desired::{Desired, RuntimeChanges},
     health::Checker,
     net::{NetState, Watcher},
+    replicate::ClusterKey,
 };
 
 /// How long addresses are waited for: while a machine boots, IPv6 ones are still being
@@ -45,11 +47,19 @@ struct Maps {
 
 impl Maps {
     /// Makes the maps, or takes over those that are pinned.
-    fn open(pins: &Pins, config: &Config) -> anyhow::Result<Self> {
+    fn open(pins: &Pins, config: &Config, key: Option<&ClusterKey>) -> anyhow::Result<Self> {
         let (pool, addresses) = aims::pool(config);
         let made = object::new_identity(config.node.max_flows, &config.timeouts)
             .context("making the flow table's keys")?;
         let made = Identity { pool, ..made };
+        let made = match key {
+            // The nodes' tables are to agree.
+            Some(key) => Identity {
+                flow_keys: key.flow_keys(),
+                ..made
+            },
+            None => made,
+        };
         let found = pins.identity()?;
         if let Some(found) = &found {
             Pins::check(found, &made)?;
@@ -109,6 +119,10 @@ impl Manager {
         watcher: Watcher,
         net_changes: watch::Receiver<Arc<NetState>>,
     ) -> anyhow::Result<Self> {
+        let key = match &config.replication {
+            Some(replication) => Some(ClusterKey::load(&replication.key_file)?),
+            None => None,
+        };
         let pins = Pins::create(&args.pin_dir)?;
         let net = Arc::clone(&net_changes.borrow());
         let Maps {
@@ -118,7 +132,7 @@ impl Manager {
             counters,
             flows,
             watchers,
-        } = Maps::open(&pins, &config)?;
+        } = Maps::open(&pins, &config, key.as_ref())?;
         let model = tables.recover();
         if !model.backends.is_empty() {
             info!(
@@ -162,6 +176,7 @@ impl Manager {
             ports_used: PortsUsed::default(),
             joined: Joined::default(),
             watchers,
+            vips: Vips::none(),
             health_events,
             net_changes,
         };
@@ -174,18 +189,52 @@ impl Manager {
         manager.carry_out(plan)?;
         manager.target = Some(target);
         manager.warn_of_forwarding();
+        manager.join_groups(key)?;
         Ok(manager)
     }
 }
 
-/// Waits until the node has an address of each family that backends have.
+impl Manager {
+    /// Takes part in the groups, now that everything is in place to serve.
+    fn join_groups(&mut self, key: Option<ClusterKey>) -> anyhow::Result<()> {
+        let tick = self.clock.tick()?;
+        self.vips = Vips::start(Means {
+            config: self.desired.config(),
+            net: &self.net,
+            ports: &self.ports.list(),
+            tables: &self.tables,
+            model: &self.model,
+            object: &self.clock,
+            identity: &self.tables.identity.load(0),
+            key,
+            tick,
+        })?;
+        self.follow_groups();
+        Ok(())
+    }
+}
+
+/// Whether the node has all addresses that it needs.
+fn has_addresses(config: &Config, net: &NetState) -> Result<(), String> {
+    aims::check_families(config, net)?;
+    let mut places = config
+        .groups
+        .iter()
+        .map(|group| settings::place(group, net));
+    places
+        .try_for_each(|place| place.map(drop))
+        .map_err(|error| error.to_string())
+}
+
+/// Waits until the node has an address of each family that backends have, and those that
+/// its groups advertise from.
 async fn wait_for_addresses(
     config: &Config,
     changes: &mut watch::Receiver<Arc<NetState>>,
 ) -> anyhow::Result<()> {
-    let there = changes.wait_for(|net| aims::check_families(config, net).is_ok());
+    let there = changes.wait_for(|net| has_addresses(config, net).is_ok());
     if timeout(ADDRESSES, there).await.is_ok() {
         return Ok(());
     }
-    aims::check_families(config, &changes.borrow()).map_err(|missing| anyhow!(missing))
+    has_addresses(config, &changes.borrow()).map_err(|missing| anyhow!(missing))
 }

@@ -1,0 +1,122 @@
+//! What replication is told of the flow table.
+
+use std::{net::IpAddr, sync::Arc};
+
+use lb_common::{
+    abi::{Bucket, Identity, PortBucket},
+    flow::{BUCKET_SLOTS, Tick, Timeouts},
+};
+use ring::digest::{SHA256, digest};
+use tracing::{info, warn};
+
+use super::Means;
+use crate::{
+    config::model::Replication,
+    datapath::{DatapathError, census::Ages},
+    plan::{Model, ServiceKey},
+    replicate::{ClusterKey, Kind, Limits, Member, Roster, Setup, Told, wire::Terms},
+};
+
+/// Everything that replication works with.
+///
+/// # Errors
+/// When the tables' memory can't be mapped once more.
+pub(super) fn setup(
+    means: &Means<'_>,
+    replication: &Replication,
+    key: ClusterKey,
+    roster: Roster,
+    tick: Box<dyn Fn() -> Tick + Send>,
+) -> Result<Setup, DatapathError> {
+    let flows = Arc::new(means.object.shared::<Bucket>("FLOWS")?);
+    let ports = Arc::new(means.object.shared::<PortBucket>("PORTS")?);
+    let slots = |buckets: u32| buckets as usize * BUCKET_SLOTS;
+    let all = slots(flows.length()) + slots(ports.length());
+    Ok(Setup {
+        key,
+        listen: replication.listen,
+        peer: replication.peer,
+        terms: terms(
+            means.identity,
+            slots(flows.length()) as u64,
+            &means.tables.pool(),
+        ),
+        timeouts: Timeouts::from_bits(means.identity.timeouts),
+        limits: Limits::sized(all),
+        roster,
+        flows,
+        ports,
+        tick,
+    })
+}
+
+/// How this node's tables are made.
+fn terms(identity: &Identity, flow_slots: u64, pool: &[IpAddr]) -> Terms {
+    let keys: Vec<u8> = identity
+        .flow_keys
+        .into_iter()
+        .flat_map(u64::to_be_bytes)
+        .collect();
+    let pool: Vec<u8> = pool.iter().copied().flat_map(octets).collect();
+    Terms {
+        flow_slots,
+        pool: identity.pool.bits(),
+        flow_keys: short(&keys),
+        pool_addresses: short(&pool),
+        tick_ns: u64::try_from(Ages::new(identity).tick().as_nanos()).unwrap_or(u64::MAX),
+    }
+}
+
+fn short(bytes: &[u8]) -> [u8; 16] {
+    let digest = digest(&SHA256, bytes);
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest.as_ref()[..16]);
+    short
+}
+
+/// Whom this node's numbers of backends and services stand for.
+pub(super) fn roster(model: &Model) -> Roster {
+    let mut roster = Roster::new();
+    for (key, placed) in &model.services {
+        if let Ok(number) = u16::try_from(placed.number) {
+            roster.set(Kind::Service, number, Member::of(&[&service(*key)]));
+        }
+    }
+    for (id, &number) in &model.backends {
+        let server = [
+            octets(id.server.ip()),
+            id.server.port().to_be_bytes().to_vec(),
+        ]
+        .concat();
+        let member = Member::of(&[&service(id.service), &server, &[id.forward as u8]]);
+        roster.set(Kind::Backend, number, member);
+    }
+    roster
+}
+
+fn service(key: ServiceKey) -> Vec<u8> {
+    let mut name = octets(key.vip);
+    name.extend(key.port.to_be_bytes());
+    name.push(key.protocol_number());
+    name
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// What has happened to replication.
+pub(super) fn log(told: Told) {
+    match told {
+        Told::Connected => info!("replication: the peer is here"),
+        Told::Disconnected(ending) => info!("replication: {ending}"),
+        Told::InSync(true) => info!("replication: this node knows the active one's flows"),
+        Told::InSync(false) => info!("replication: this node lacks flows of the active one"),
+        Told::StandbyInSync(true) => info!("replication: the standby knows this node's flows"),
+        Told::StandbyInSync(false) => info!("replication: the standby lacks flows of this node"),
+        Told::Refused(refusal) => warn!("replication: {refusal}"),
+    }
+}
