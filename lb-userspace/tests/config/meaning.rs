@@ -266,6 +266,7 @@ fn the_examples_are_all_right() {
         [
             "full-nat",
             "maglev-dsr",
+            "pair",
             "tunnel-ipv6",
             "web-dsr",
             "web-nat"
