@@ -101,7 +101,7 @@ impl EndpointRef {
     pub fn deadline(self) -> u64 {
         let lease = region::leases().at(word!(self.0, 3) as u32);
         // SAFETY: it lies in the map; userspace writes the word whole.
-        unsafe { core::ptr::read_volatile(&raw const (*lease).deadline) }
+        unsafe { ptr::read_volatile(&raw const (*lease).deadline) }
     }
 
     /// VIP: the first port of the range that has this port (host byte order) of TCP or UDP.

@@ -117,7 +117,7 @@ impl Manager {
                     self.reconcile_and_log();
                     self.follow_groups();
                 }
-                Some(news) = self.vips.news.recv() => drop(self.vips.hear(news)),
+                Some(news) = self.vips.news.recv() => self.vips.hear(news),
                 Some(request) = requests.recv() => self.answer(request).await,
                 _ = sweeps.tick() => {
                     self.begin_sweep();

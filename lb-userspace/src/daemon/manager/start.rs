@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use lb_common::{abi::Identity, flow::Timeouts};
 use tokio::{
     sync::{mpsc, watch},
@@ -63,6 +63,13 @@ impl Maps {
         let found = pins.identity()?;
         if let Some(found) = &found {
             Pins::check(found, &made)?;
+        }
+        if let (Some(found), Some(_)) = (&found, key)
+            && found.flow_keys != made.flow_keys
+        {
+            bail!(
+                "the flow table that is loaded has other keys than the cluster key gives: `flowgate unload`, then start again; or put back the key, or take [replication] out"
+            );
         }
         let identity = found.unwrap_or(made);
         let constants = Constants::new(identity);

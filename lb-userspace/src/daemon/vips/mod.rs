@@ -16,10 +16,13 @@ use std::{
 
 use anyhow::Context as _;
 use lb_common::{abi::Identity, flow::Tick};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use self::settings::Burden;
+use self::{
+    notify::{Notice, Notifier},
+    settings::Burden,
+};
 use super::aims::Port;
 use crate::{
     api::{
@@ -35,7 +38,7 @@ use crate::{
     net::NetState,
     plan::Model,
     replicate::{ClusterKey, Replicator, Role, Roster, Told},
-    vrrp::{Addresses, Command, GroupSetup, Report, Runner, State},
+    vrrp::{Addresses, Command, GroupSetup, GroupStatus, Reason, Report, Runner, State},
 };
 
 /// What the threads have to tell.
@@ -64,6 +67,7 @@ pub(super) struct Vips {
     runner: Shared<Runner>,
     replicator: Option<Arc<Replicator>>,
     roster: Roster,
+    notifier: Notifier,
     /// What replication reads the data plane's coarse clock from.
     tick: Arc<AtomicU8>,
     pub news: mpsc::UnboundedReceiver<News>,
@@ -92,6 +96,7 @@ impl Vips {
             runner: Arc::default(),
             replicator: None,
             roster: Roster::new(),
+            notifier: Notifier::start(),
             tick: Arc::default(),
             news,
             sender,
@@ -265,23 +270,33 @@ impl Vips {
         })
     }
 
-    /// What has happened is logged, and told to whoever is to be notified: by a task that
-    /// ends when they know.
-    pub(super) fn hear(&self, news: News) -> Option<JoinHandle<()>> {
+    /// What has happened is logged, and told to whoever is to be notified.
+    pub(super) fn hear(&self, news: News) {
         match news {
             News::Vrrp(Report::Became {
                 group,
                 state,
                 reason,
             }) => {
-                let known = self.groups.get(group)?;
+                let Some(known) = self.groups.get(group) else {
+                    return;
+                };
                 let name = &known.config.name;
                 match state {
                     State::Fault => warn!(group = name, "{state}: {reason}"),
                     _ => info!(group = name, "{state}: {reason}"),
                 }
-                let program = known.config.notify.as_ref()?;
-                return Some(notify::run(program, name, state, &reason.to_string()));
+                if reason == Reason::Started {
+                    self.warn_of_priority(group);
+                }
+                if let Some(program) = &known.config.notify {
+                    self.notifier.tell(Notice {
+                        program: program.clone(),
+                        group: name.clone(),
+                        state,
+                        reason: reason.to_string(),
+                    });
+                }
             }
             News::Vrrp(Report::Clash { group, from, clash }) => {
                 warn!(group = self.name(group), peer = %from, "the peer is configured otherwise: {clash}");
@@ -292,7 +307,19 @@ impl Vips {
             News::Vrrp(Report::Stopped) => {}
             News::Replication(told) => flows::log(told),
         }
-        None
+    }
+
+    /// Without real-time priority a busy machine may keep advertisements from going out in time.
+    fn warn_of_priority(&self, group: usize) {
+        let status = lock(&self.runner).as_ref().map(Runner::status);
+        let is_urgent =
+            |status: &Vec<GroupStatus>| status.get(group).is_none_or(|one| one.realtime);
+        if !status.as_ref().is_none_or(is_urgent) {
+            warn!(
+                group = self.name(group),
+                "no real-time priority: under load advertisements may be late, and the VIPs move; it takes CAP_SYS_NICE"
+            );
+        }
     }
 
     fn name(&self, group: usize) -> &str {
@@ -311,11 +338,9 @@ impl Vips {
             error!("leaving the groups: {error}");
         }
         while let Ok(news) = self.news.try_recv() {
-            if let Some(notified) = self.hear(news) {
-                // It gives up by itself.
-                let _ = notified.await;
-            }
+            self.hear(news);
         }
+        self.notifier.finish().await;
     }
 }
 
