@@ -21,7 +21,7 @@ pub enum ToStandby {
         in_sync: bool,
         /// Milliseconds since the moment up to which it has everything.
         lag_ms: u32,
-        /// The number in [`Ack::again`] that has been answered.
+        /// The number in [`Ack::again`](super::Ack::again) that has been answered.
         again: u32,
     },
     /// A part of what changed in the roster. Whoever has all of them knows this edition.
@@ -47,7 +47,7 @@ const ROSTER: u8 = 2;
 pub const ITEMS: usize = (BODY - 9) / 19;
 
 impl ToStandby {
-    /// The body to seal. (Chunks are written by a [`ChunkWriter`].) Of items only the first [`ITEMS`] fit.
+    /// The body to seal. (Chunks are written by a [`ChunkWriter`](super::ChunkWriter).) Of items only the first [`ITEMS`] fit.
     #[must_use]
     pub fn roster(edition: u32, part: u16, parts: u16, items: &[Item]) -> Vec<u8> {
         let mut body = vec![ROSTER];
