@@ -27,6 +27,7 @@ pub mod machine;
 pub mod marks;
 pub mod netns;
 pub mod nginx;
+pub mod pair;
 pub mod parrot;
 pub mod ping;
 pub mod process;

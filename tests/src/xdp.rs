@@ -19,6 +19,8 @@ use crate::{link::End, netns::run};
 /// `BPF_PROG_LOAD` and `BPF_LINK_CREATE` of `enum bpf_cmd`.
 const PROG_LOAD: c_long = 5;
 const LINK_CREATE: c_long = 28;
+/// `BPF_LINK_UPDATE` of `enum bpf_cmd`.
+const LINK_UPDATE: c_long = 29;
 /// `BPF_PROG_TYPE_XDP` of `enum bpf_prog_type`.
 const PROG_TYPE_XDP: u32 = 6;
 /// `BPF_XDP` of `enum bpf_attach_type`.
@@ -64,30 +66,25 @@ struct LinkCreate {
     flags: u32,
 }
 
+/// The start of `union bpf_attr` as `BPF_LINK_UPDATE` reads it.
+#[repr(C)]
+struct LinkUpdate {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+}
+
 /// An interface with a program on it, until this is dropped.
 #[derive(Debug)]
 pub struct Attached {
-    _link: OwnedFd,
+    link: OwnedFd,
 }
 
 impl Attached {
     /// Puts a program on an interface, in the driver. It may be given frames in several
     /// buffers, of which it sees the first.
     pub fn new(end: End<'_>, program: &[u64]) -> Result<Self> {
-        let program = ProgLoad {
-            prog_type: PROG_TYPE_XDP,
-            insn_cnt: u32::try_from(program.len())?,
-            insns: program.as_ptr() as u64,
-            license: c"GPL".as_ptr() as u64,
-            log_level: 0,
-            log_size: 0,
-            log_buf: 0,
-            kern_version: 0,
-            prog_flags: HAS_FRAGS,
-        };
-        // SAFETY: `ProgLoad` is the prefix of bpf_attr that BPF_PROG_LOAD reads,
-        // and each of its pointers is to what outlives the call, or to nothing.
-        let program = unsafe { bpf(PROG_LOAD, &program) }.context("cannot load a program")?;
+        let program = load(program)?;
         // Interface numbers are per namespace, and the link is made in ours.
         end.host.run(|| {
             let probe = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
@@ -101,9 +98,40 @@ impl Attached {
             // BPF_LINK_CREATE reads, and holds no pointer.
             let link = unsafe { bpf(LINK_CREATE, &link) }
                 .with_context(|| format!("cannot attach a program to {}", end.device))?;
-            Ok(Self { _link: link })
+            Ok(Self { link })
         })
     }
+
+    /// Puts another program in this one's place; no frame meets none.
+    pub fn replace(&self, program: &[u64]) -> Result<()> {
+        let program = load(program)?;
+        let update = LinkUpdate {
+            link_fd: u32::try_from(self.link.as_raw_fd())?,
+            new_prog_fd: u32::try_from(program.as_raw_fd())?,
+            flags: 0,
+        };
+        // SAFETY: `LinkUpdate` is the prefix of bpf_attr that BPF_LINK_UPDATE reads, and
+        // holds no pointer.
+        unsafe { call(LINK_UPDATE, &update) }.context("cannot replace a program")?;
+        Ok(())
+    }
+}
+
+fn load(program: &[u64]) -> Result<OwnedFd> {
+    let program = ProgLoad {
+        prog_type: PROG_TYPE_XDP,
+        insn_cnt: u32::try_from(program.len())?,
+        insns: program.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log_buf: 0,
+        kern_version: 0,
+        prog_flags: HAS_FRAGS,
+    };
+    // SAFETY: `ProgLoad` is the prefix of bpf_attr that BPF_PROG_LOAD reads,
+    // and each of its pointers is to what outlives the call, or to nothing.
+    unsafe { bpf(PROG_LOAD, &program) }.context("cannot load a program")
 }
 
 /// Has a host receive an interface's frames one after the other, as from a network card's
@@ -137,9 +165,20 @@ pub fn program(end: End<'_>) -> Result<String> {
 /// bpf(2), for the commands that return a file descriptor.
 ///
 /// # Safety
+/// As for [`call`], and the command must be one of those.
+unsafe fn bpf<T>(command: c_long, attributes: &T) -> std::io::Result<OwnedFd> {
+    // SAFETY: the caller's promise is the same.
+    let fd = unsafe { call(command, attributes) }?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// bpf(2).
+///
+/// # Safety
 /// `T` must be laid out as the command reads `union bpf_attr`, and each pointer
 /// in it must be valid for what the command does with it.
-unsafe fn bpf<T>(command: c_long, attributes: &T) -> std::io::Result<OwnedFd> {
+unsafe fn call<T>(command: c_long, attributes: &T) -> std::io::Result<i32> {
     // SAFETY: the pointer and the size are those of one live value; the kernel
     // takes what is beyond the size for zeroes.
     let result = unsafe {
@@ -151,8 +190,7 @@ unsafe fn bpf<T>(command: c_long, attributes: &T) -> std::io::Result<OwnedFd> {
         )
     };
     match i32::try_from(result) {
-        // SAFETY: the kernel has just made this descriptor for us alone.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        Ok(result) if result >= 0 => Ok(result),
         _ => Err(std::io::Error::last_os_error()),
     }
 }

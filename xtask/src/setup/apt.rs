@@ -29,6 +29,9 @@ apt-get --option DPkg::Lock::Timeout=120 install --yes \
     --no-install-recommends --no-remove "$@"
 "#;
 
+/// Packages whose services would come up when the machine starts.
+const SERVICES: [&str; 3] = ["nginx", "keepalived", "haproxy"];
+
 /// Refuses a distribution whose packages we don't know.
 pub fn check_distribution() -> Result<()> {
     let os_release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
@@ -57,11 +60,13 @@ pub fn install(packages: &[Package], log: &mut Log) -> Result<()> {
         "installing Debian packages",
         unattended("sh").args(["-c", INSTALL, "sh"]).args(names),
     )?;
-    if packages.iter().any(|package| package.name == "nginx") {
-        log.run(
-            "keeping Debian's own nginx service off",
-            Command::new("update-rc.d").args(["nginx", "disable"]),
-        )?;
+    for service in SERVICES {
+        if packages.iter().any(|package| package.name == service) {
+            log.run(
+                &format!("keeping Debian's own {service} service off"),
+                Command::new("update-rc.d").args([service, "disable"]),
+            )?;
+        }
     }
     Ok(())
 }

@@ -49,6 +49,21 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "nftables",
         "a forwarder that Flowgate is measured beside; its own service stays off",
     ),
+    (
+        "keepalived",
+        "keepalived",
+        "VRRP that Flowgate's is tried and measured beside; its own service stays off",
+    ),
+    (
+        "haproxy",
+        "haproxy",
+        "the load balancer that failover is measured beside; its own service stays off",
+    ),
+    (
+        "tshark",
+        "tshark",
+        "judges the packets that Flowgate sends; it has no service",
+    ),
 ];
 
 /// Programs that it takes to run other kernels. QEMU isn't here: where it is missing,

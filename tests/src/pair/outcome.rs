@@ -1,0 +1,344 @@
+//! What a trial's records say.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
+
+use super::{
+    arp::Asked,
+    bed::Side,
+    load::{CONNECT, Connection, End},
+    syn::Probe,
+};
+
+/// Connections established for at least so long before the fault are to survive it.
+pub const AGE: Duration = Duration::from_millis(100);
+/// An open connection that has waited for an echo for so long is broken.
+const SILENCE: Duration = Duration::from_secs(1);
+/// How long before the fault the gaps of no fault are looked for.
+const CALM: Duration = Duration::from_millis(500);
+/// Probes of the last moments may still be answered.
+const TAIL: Duration = Duration::from_millis(100);
+
+/// All that was noted in a trial, by one clock.
+#[derive(Debug)]
+pub struct Record {
+    /// When the fault began.
+    pub fault: Duration,
+    /// When nothing was noted any more.
+    pub end: Duration,
+    /// Who is to have the VIP after it.
+    pub heir: Side,
+    /// The connections.
+    pub connections: Vec<Connection>,
+    /// The probes of the service.
+    pub probes: Vec<Probe>,
+    /// The questions who has the VIP.
+    pub asked: Vec<Asked>,
+}
+
+/// What became of it. Times are in milliseconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// The longest time in which no probe was accepted: of those sent in it.
+    pub probe_gap: f64,
+    /// The longest time in which no echo arrived at any client.
+    pub echo_gap: f64,
+    /// The longest time between two echoes of one connection that was established before
+    /// the fault and survived it; it holds the clients' own pause.
+    pub connection_gap: f64,
+    /// [`Outcome::probe_gap`] before the fault: what this machine makes of no fault.
+    pub calm_probe_gap: f64,
+    /// [`Outcome::echo_gap`] before the fault.
+    pub calm_echo_gap: f64,
+    /// From the fault to the first answer of the heir for the VIP.
+    pub taken_over: Option<f64>,
+    /// How long both nodes answered for the VIP, in sum.
+    pub two_answering: f64,
+    /// Whether they still did at the end.
+    pub two_at_end: bool,
+    /// Connections established at least [`AGE`] before the fault.
+    pub established: usize,
+    /// Those of them that broke.
+    pub broken: usize,
+    /// Connections established later than that, but before the fault.
+    pub young: usize,
+    /// Those of them that broke.
+    pub young_broken: usize,
+    /// Connections established after the fault, or that should have been.
+    pub new: usize,
+    /// Those of them that failed or broke.
+    pub new_failed: usize,
+    /// Why connections broke or failed, with how many.
+    pub reasons: BTreeMap<String, usize>,
+    /// Connections that broke before the fault: what makes the trial worthless.
+    pub broken_before: usize,
+}
+
+impl Outcome {
+    /// Judges a record.
+    pub fn of(record: &Record) -> Self {
+        let (fault, end) = (record.fault, record.end.saturating_sub(TAIL));
+        let calm = fault.saturating_sub(CALM);
+        let mut echoes: Vec<Duration> = record
+            .connections
+            .iter()
+            .flat_map(|one| one.heard.iter().copied())
+            .collect();
+        echoes.sort_unstable();
+        let mut outcome = Self {
+            probe_gap: ms(probe_gap(&record.probes, fault, end)),
+            echo_gap: ms(gap(&echoes, fault, end)),
+            connection_gap: 0.0,
+            calm_probe_gap: ms(probe_gap(&record.probes, calm, fault)),
+            calm_echo_gap: ms(gap(&echoes, calm, fault)),
+            taken_over: taken_over(&record.asked, fault, record.heir).map(ms),
+            two_answering: ms(two_answering(&record.asked, fault, end)),
+            two_at_end: !two_answering(&record.asked, end.saturating_sub(TAIL), end).is_zero(),
+            established: 0,
+            broken: 0,
+            young: 0,
+            young_broken: 0,
+            new: 0,
+            new_failed: 0,
+            reasons: BTreeMap::new(),
+            broken_before: 0,
+        };
+        for connection in &record.connections {
+            outcome.count(connection, record);
+        }
+        outcome
+    }
+
+    fn count(&mut self, connection: &Connection, record: &Record) {
+        let Some(fate) = fate(connection, record) else {
+            return;
+        };
+        let established = connection.established.filter(|at| *at <= record.fault);
+        let (all, broken) = match established {
+            _ if fate == Fate::Before => return self.broken_before += 1,
+            Some(at) if record.fault - at >= AGE => (&mut self.established, &mut self.broken),
+            Some(_) => (&mut self.young, &mut self.young_broken),
+            None => (&mut self.new, &mut self.new_failed),
+        };
+        *all += 1;
+        match fate {
+            Fate::Broken(reason) => {
+                *broken += 1;
+                *self.reasons.entry(reason).or_default() += 1;
+            }
+            _ if established.is_some() => {
+                let end = match connection.end {
+                    End::Open => record.end,
+                    // It said nothing more.
+                    _ => Duration::ZERO,
+                };
+                let gap = ms(gap(&connection.heard, record.fault, end));
+                self.connection_gap = self.connection_gap.max(gap);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[derive(PartialEq)]
+enum Fate {
+    Fine,
+    Broken(String),
+    Before,
+}
+
+/// What became of a connection; nothing when it was over before the fault, or too young at
+/// the end to tell.
+fn fate(connection: &Connection, record: &Record) -> Option<Fate> {
+    let last = connection.heard.last().copied();
+    let silent = |since: Duration| record.end.saturating_sub(since) >= SILENCE;
+    match &connection.end {
+        End::Broken(at, _) if *at < record.fault => Some(Fate::Before),
+        End::Broken(_, reason) => Some(Fate::Broken(reason.clone())),
+        End::Done => (last >= Some(record.fault)).then_some(Fate::Fine),
+        End::Open => match (connection.established, connection.waiting, last) {
+            (_, Some(since), _) if silent(since) => Some(Fate::Broken("silence".to_owned())),
+            // Connected, and the server didn't say its name.
+            (Some(at), None, None) if silent(at) => Some(Fate::Broken("silence".to_owned())),
+            (None, ..) if record.end - connection.begun > CONNECT => {
+                Some(Fate::Broken("not connected in time".to_owned()))
+            }
+            (_, _, Some(_)) => Some(Fate::Fine),
+            _ => None,
+        },
+    }
+}
+
+/// The longest time between two of the sorted times, as far as it is between `from` and
+/// `to`; the first may be before, and nothing is needed at the end.
+fn gap(times: &[Duration], from: Duration, to: Duration) -> Duration {
+    let first = times.partition_point(|at| *at < from);
+    let before = first.checked_sub(1).map_or(from, |at| times[at]);
+    let after = times[first..].iter().copied().take_while(|at| *at <= to);
+    let mut longest = Duration::ZERO;
+    let mut last = before;
+    for at in after.chain((to > from).then_some(to)) {
+        longest = longest.max(at - last);
+        last = at;
+    }
+    longest
+}
+
+/// The longest time from a probe without an answer to the next with one, of those sent
+/// between `from` and `to`.
+fn probe_gap(probes: &[Probe], from: Duration, to: Duration) -> Duration {
+    let (mut longest, mut since) = (Duration::ZERO, None);
+    let sent = probes.iter().filter(|probe| (from..to).contains(&probe.at));
+    for probe in sent {
+        match (probe.answered, since) {
+            (Some(_), Some(begin)) => {
+                longest = longest.max(probe.at - begin);
+                since = None;
+            }
+            (None, None) => since = Some(probe.at),
+            _ => {}
+        }
+    }
+    since.map_or(longest, |begin| longest.max(to - begin))
+}
+
+fn taken_over(asked: &[Asked], fault: Duration, heir: Side) -> Option<Duration> {
+    let later = asked.iter().filter(|one| one.at >= fault);
+    let first = later.clone().find(|one| one.by[heir as usize])?;
+    Some(first.at - fault)
+}
+
+/// The time that questions stand for which both nodes answered.
+fn two_answering(asked: &[Asked], from: Duration, to: Duration) -> Duration {
+    asked
+        .windows(2)
+        .filter(|pair| (from..to).contains(&pair[0].at) && pair[0].by == [true; 2])
+        .map(|pair| pair[1].at - pair[0].at)
+        .sum()
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn connection(established: u64, heard: &[u64], end: End) -> Connection {
+        Connection {
+            stays: true,
+            begun: at(established),
+            established: Some(at(established)),
+            waiting: None,
+            heard: heard.iter().copied().map(at).collect(),
+            end,
+        }
+    }
+
+    /// A fault at one second, an end at five.
+    fn outcome(connections: Vec<Connection>) -> Outcome {
+        Outcome::of(&Record {
+            fault: at(1000),
+            end: at(5000),
+            heir: Side::Second,
+            connections,
+            probes: Vec::new(),
+            asked: Vec::new(),
+        })
+    }
+
+    fn broken(when: u64) -> End {
+        End::Broken(at(when), "reset".to_owned())
+    }
+
+    #[test]
+    fn the_broken_are_counted_by_their_age() {
+        let outcome = outcome(vec![
+            connection(900, &[950], broken(1500)),
+            connection(901, &[950], broken(1500)),
+            connection(1001, &[], broken(1500)),
+            connection(0, &[900, 4900], End::Open),
+        ]);
+        assert_eq!((outcome.established, outcome.broken), (2, 1));
+        assert_eq!((outcome.young, outcome.young_broken), (1, 1));
+        assert_eq!((outcome.new, outcome.new_failed), (1, 1));
+        assert_eq!(outcome.reasons["reset"], 3);
+        assert_eq!(outcome.connection_gap, 4000.0);
+    }
+
+    #[test]
+    fn silence_is_broken_and_the_latest_are_left_out() {
+        let mut silent = connection(0, &[900], End::Open);
+        silent.waiting = Some(at(4000));
+        let mut talking = connection(0, &[900, 4950], End::Open);
+        talking.waiting = Some(at(4990));
+        let mut late = connection(0, &[], End::Open);
+        (late.begun, late.established) = (at(4000), None);
+        let mut never = late.clone();
+        never.begun = at(1500);
+        let outcome = outcome(vec![silent, talking, late, never]);
+        assert_eq!((outcome.established, outcome.broken), (2, 1));
+        assert_eq!((outcome.new, outcome.new_failed), (1, 1));
+    }
+
+    #[test]
+    fn what_was_over_before_is_no_part_of_it() {
+        let outcome = outcome(vec![
+            connection(0, &[500], End::Done),
+            connection(0, &[500], broken(900)),
+            connection(0, &[900, 1100], End::Done),
+        ]);
+        assert_eq!((outcome.established, outcome.broken), (1, 0));
+        assert_eq!(outcome.broken_before, 1);
+        assert_eq!(outcome.connection_gap, 200.0);
+    }
+
+    #[test]
+    fn a_gap_may_begin_before_and_last_to_the_end() {
+        let times = [at(10), at(20), at(70), at(80)];
+        assert_eq!(gap(&times, at(30), at(90)), at(50));
+        assert_eq!(gap(&times, at(75), at(200)), at(120));
+        assert_eq!(gap(&[], at(5), at(9)), at(4));
+        assert_eq!(gap(&times, at(0), at(15)), at(10));
+    }
+
+    #[test]
+    fn a_gap_of_probes_is_from_lost_to_answered() {
+        let probe = |sent, answered: bool| Probe {
+            at: at(sent),
+            answered: answered.then_some(at(sent)),
+        };
+        let probes = [
+            probe(0, false),
+            probe(1, true),
+            probe(2, false),
+            probe(3, false),
+            probe(4, true),
+            probe(5, false),
+        ];
+        assert_eq!(probe_gap(&probes, at(0), at(9)), at(4));
+        assert_eq!(probe_gap(&probes, at(0), at(5)), at(2));
+        assert_eq!(probe_gap(&probes, at(1), at(2)), at(0));
+    }
+
+    #[test]
+    fn two_answer_when_both_answer_the_same_question() {
+        let one = |sent, by| Asked { at: at(sent), by };
+        let asked = [
+            one(0, [true, true]),
+            one(1, [true, false]),
+            one(2, [false, true]),
+            one(3, [true, true]),
+            one(5, [false, true]),
+        ];
+        assert_eq!(two_answering(&asked, at(0), at(9)), at(3));
+        assert_eq!(two_answering(&asked, at(1), at(9)), at(2));
+        assert_eq!(taken_over(&asked, at(1), Side::Second), Some(at(1)));
+    }
+}

@@ -1,0 +1,195 @@
+//! Whether the service answers: a new connection is asked for every millisecond.
+//!
+//! Each probe is one SYN from a port of its own, sent once. The answer's acknowledgement
+//! number tells which probe it is to; the prober's kernel, which knows of no connection,
+//! resets it at once. As nothing is sent again, a gap in the answers is a gap in the
+//! service, to the millisecond, and not what a retransmission timer makes of it.
+
+use std::{
+    mem::MaybeUninit,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{
+    bed::{Bed, PROBER, VIP, service},
+    clock::Clock,
+    pulse::Pulse,
+};
+
+/// From one probe to the next.
+const PACE: Duration = Duration::from_millis(1);
+/// How long a wait for an answer takes at most: bounds how late the end comes.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// The ports that probes come from.
+const PORTS: std::ops::Range<u32> = 1024..65_024;
+/// A TCP header without options, in bytes.
+const HEADER: usize = 20;
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+/// One probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// When it was sent.
+    pub at: Duration,
+    /// When the service accepted it, if it did.
+    pub answered: Option<Duration>,
+}
+
+/// Probes until it is dropped.
+#[derive(Debug)]
+pub struct Probing {
+    probes: Arc<Mutex<Vec<Probe>>>,
+    _sender: Pulse,
+    _receiver: Pulse,
+}
+
+impl Probing {
+    /// Begins to probe.
+    pub fn start(bed: &Bed, clock: Clock) -> Result<Self> {
+        let socket = Arc::new(bed.prober.run(open).context("a socket for probes")?);
+        let probes = Arc::new(Mutex::new(Vec::<Probe>::new()));
+        let (out, sent) = (Arc::clone(&socket), Arc::clone(&probes));
+        let sender = Pulse::every(PACE, move || {
+            let mut probes = sent.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = probes.len() as u32;
+            probes.push(Probe {
+                at: clock.now(),
+                answered: None,
+            });
+            drop(probes);
+            // What isn't sent isn't answered.
+            let _ = out.send(&segment(number));
+        });
+        let answers = Arc::clone(&probes);
+        let receiver = Pulse::always(move || {
+            let mut buffer = [MaybeUninit::uninit(); 128];
+            let Ok(length) = socket.recv(&mut buffer) else {
+                return;
+            };
+            // SAFETY: recv(2) has written the first `length` bytes.
+            let packet = unsafe { buffer[..length].assume_init_ref() };
+            if let Some(number) = accepted(packet) {
+                let mut probes = answers.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(probe) = probes.get_mut(number as usize) {
+                    probe.answered.get_or_insert(clock.now());
+                }
+            }
+        });
+        Ok(Self {
+            probes,
+            _sender: sender,
+            _receiver: receiver,
+        })
+    }
+
+    /// Everything until now.
+    pub fn probes(&self) -> Vec<Probe> {
+        self.lock().clone()
+    }
+
+    /// When a probe was answered last.
+    pub fn last_answer(&self) -> Option<Duration> {
+        self.lock().iter().rev().find_map(|probe| probe.answered)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Probe>> {
+        self.probes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open() -> std::io::Result<Socket> {
+    let kind = Type::from(libc::SOCK_RAW);
+    let socket = Socket::new(Domain::IPV4, kind, Some(Protocol::TCP))?;
+    socket.bind(&SocketAddr::from((PROBER, 0)).into())?;
+    // Only what the VIP says.
+    socket.connect(&service().into())?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket)
+}
+
+/// A SYN whose sequence number is the probe's number (RFC 9293, section 3.1).
+fn segment(number: u32) -> [u8; HEADER] {
+    let port = PORTS.start + number % (PORTS.end - PORTS.start);
+    let mut segment = [0; HEADER];
+    segment[..2].copy_from_slice(&(port as u16).to_be_bytes());
+    segment[2..4].copy_from_slice(&service().port().to_be_bytes());
+    segment[4..8].copy_from_slice(&number.to_be_bytes());
+    segment[12] = (HEADER as u8 / 4) << 4;
+    segment[13] = SYN;
+    segment[14..16].copy_from_slice(&u16::MAX.to_be_bytes());
+    let checksum = checksum(&segment);
+    segment[16..18].copy_from_slice(&checksum.to_be_bytes());
+    segment
+}
+
+/// The checksum over the pseudo-header and a segment whose own checksum is zero.
+fn checksum(segment: &[u8; HEADER]) -> u16 {
+    let words = |bytes: &[u8]| -> u32 {
+        let pairs = bytes.chunks_exact(2);
+        pairs
+            .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+            .sum()
+    };
+    let pseudo = words(&PROBER.octets()) + words(&VIP.octets()) + 6 + HEADER as u32;
+    let mut sum = pseudo + words(segment);
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    !(sum as u16)
+}
+
+/// The number of the probe that this packet, from its IP header on, accepts.
+fn accepted(packet: &[u8]) -> Option<u32> {
+    let header = usize::from(packet.first()? & 0xf) * 4;
+    let segment = packet.get(header..header + HEADER)?;
+    if segment[13] & 0x3f != SYN | ACK {
+        return None;
+    }
+    let acknowledged = u32::from_be_bytes(segment[8..12].try_into().ok()?);
+    Some(acknowledged.wrapping_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(number: u32, flags: u8) -> Vec<u8> {
+        let mut packet = vec![0; 20 + HEADER];
+        packet[0] = 0x45;
+        packet[28..32].copy_from_slice(&(number + 1).to_be_bytes());
+        packet[33] = flags;
+        packet
+    }
+
+    #[test]
+    fn an_answer_tells_its_probe() {
+        assert_eq!(accepted(&answer(7, SYN | ACK)), Some(7));
+        assert_eq!(accepted(&answer(7, 0x14)), None, "a reset");
+        assert_eq!(accepted(&answer(7, ACK)), None);
+        assert_eq!(accepted(&answer(7, SYN | ACK)[..39]), None);
+        assert_eq!(accepted(&[]), None);
+    }
+
+    #[test]
+    fn a_probe_sums_up() {
+        let mut segment = segment(123_456);
+        let sent = u16::from_be_bytes([segment[16], segment[17]]);
+        segment[16..18].fill(0);
+        assert_eq!(checksum(&segment), sent);
+        let pseudo_and_all: u32 = [PROBER.octets(), VIP.octets()]
+            .concat()
+            .chunks(2)
+            .chain(segment.chunks(2))
+            .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
+            .sum::<u32>()
+            + 26
+            + u32::from(sent);
+        assert_eq!(pseudo_and_all % 0xffff, 0);
+    }
+}
