@@ -100,6 +100,8 @@ async fn end_of(stopped: &AtomicBool) {
 
 fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
+    // Connections of a server before this one may linger.
+    socket.set_reuseaddr(true)?;
     socket.bind(at)?;
     socket.listen(BACKLOG)
 }

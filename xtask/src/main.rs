@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod demo;
+mod failover;
 mod fuzz;
 mod lint;
 mod path;
@@ -41,6 +42,7 @@ enum Verb {
     Demo(demo::Arguments),
     Bench(bench::Arguments),
     Path(path::Arguments),
+    Failover(failover::Arguments),
     Fuzz(fuzz::Arguments),
     Vm(vm::Arguments),
 }
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Demo(arguments) => demo::main(&arguments),
         Verb::Bench(arguments) => bench::main(&arguments),
         Verb::Path(arguments) => path::main(&arguments),
+        Verb::Failover(arguments) => failover::main(&arguments),
         Verb::Fuzz(arguments) => fuzz::main(&arguments),
         Verb::Vm(arguments) => vm::main(&arguments),
     };

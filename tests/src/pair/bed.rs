@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::way::Way;
 use crate::{
+    echo::Echo,
     interrupt,
     link::{End, address, cable, switch},
     marks,
@@ -110,6 +111,13 @@ pub struct Node {
     _back: Attached,
 }
 
+/// A web server's programs, until this is dropped.
+#[derive(Debug)]
+pub struct Served {
+    _parrot: Parrot,
+    _echo: Echo,
+}
+
 /// The hosts.
 #[derive(Debug)]
 pub struct Bed {
@@ -195,16 +203,16 @@ impl Bed {
     }
 
     /// Starts the web servers' programs.
-    pub fn serve(&self, way: Way) -> Result<Vec<Parrot>> {
+    pub fn serve(&self, way: Way) -> Result<Vec<Served>> {
         (1..=WEBS)
             .zip(&self.webs)
             .map(|(number, host)| {
-                let at = if way.keeps_vip() {
-                    VIP
-                } else {
-                    web_address(way, number)
-                };
-                Parrot::start(host, (at, PORT).into(), number)
+                let own = web_address(way, number);
+                let at = (if way.keeps_vip() { VIP } else { own }, PORT).into();
+                Ok(Served {
+                    _parrot: Parrot::start(host, at, number)?,
+                    _echo: Echo::start(host, at)?,
+                })
             })
             .collect()
     }
@@ -214,25 +222,19 @@ impl Bed {
         self.node(side).host.ip("link set front down")
     }
 
-    /// Cuts the node off: its ports of both switches neither take nor give a frame. The
+    /// Cuts the node off: its cables end in the switches' host, but in no switch. The
     /// node's own links stay up, so that it can't notice by them.
     pub fn cut_off(&self, side: Side) -> Result<()> {
-        self.ports(side, "0")
+        let out = |network: &&str| format!("link set {} nomaster\n", side.port(network));
+        self.switches
+            .ip(&NETWORKS.iter().map(out).collect::<String>())
     }
 
     /// Undoes [`Bed::cut_off`].
     fn plug_in(&self, side: Side) -> Result<()> {
-        self.ports(side, "3")
-    }
-
-    /// Sets the state of the node's ports, a number of linux/if_bridge.h.
-    fn ports(&self, side: Side, state: &str) -> Result<()> {
-        let command = |network: &&str| {
-            let port = side.port(network);
-            format!("link set {port} type bridge_slave state {state}\n")
-        };
+        let back = |network: &&str| format!("link set {} master {network}\n", side.port(network));
         self.switches
-            .ip(&NETWORKS.iter().map(command).collect::<String>())
+            .ip(&NETWORKS.iter().map(back).collect::<String>())
     }
 
     /// Cuts the two nodes off from each other, on the front network: what either sends

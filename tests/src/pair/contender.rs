@@ -1,5 +1,7 @@
 //! What makes two hosts a pair.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::{
@@ -18,10 +20,9 @@ pub trait Contender {
     /// Prepares a node: writes its files. Nothing runs yet.
     fn node<'a>(&self, bed: &'a Bed, side: Side) -> Result<Box<dyn Running + 'a>>;
 
-    /// Whether it can be told to hand over.
-    fn hands_over(&self) -> bool {
-        true
-    }
+    /// For how long a node may go on to answer for the VIP after its last advertisement, if
+    /// that is bounded at all.
+    fn lease(&self) -> Option<Duration>;
 }
 
 /// A contender's programs on one node. On drop they are killed.

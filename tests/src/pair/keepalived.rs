@@ -52,6 +52,10 @@ impl Contender for Keepalived {
         Way::Proxy
     }
 
+    fn lease(&self) -> Option<Duration> {
+        None
+    }
+
     fn node<'a>(&self, bed: &'a Bed, side: Side) -> Result<Box<dyn Running + 'a>> {
         let folder = bed.scratch().join(side.name());
         if folder.exists() {
@@ -65,6 +69,7 @@ impl Contender for Keepalived {
             side,
             timers: self.timers,
             programs: Vec::new(),
+            processes: Vec::new(),
         };
         node.write_keepalived(node.priority())?;
         Ok(Box::new(node))
@@ -76,8 +81,11 @@ struct Node<'a> {
     folder: PathBuf,
     side: Side,
     timers: Timers,
-    /// keepalived, then HAProxy.
+    /// HAProxy, then keepalived.
     programs: Vec<Process>,
+    /// Their processes and their children's, as they were when all was ready: looking for
+    /// them takes longer than a fault may.
+    processes: Vec<Pid>,
 }
 
 impl Node<'_> {
@@ -106,11 +114,9 @@ impl Node<'_> {
         Ok(())
     }
 
-    /// Sends it to all processes on the node, children of the programs included.
     fn signal_all(&self, signal: Signal) -> Result<()> {
-        let all: Vec<Pid> = marks::processes_in(&self.host.path());
-        all.into_iter()
-            .try_for_each(|pid| Ok(kill_process(pid, signal)?))
+        let mut all = self.processes.iter();
+        all.try_for_each(|pid| Ok(kill_process(*pid, signal)?))
     }
 
     /// Whether a program listens at the service's port, by /proc/net/tcp.
@@ -154,7 +160,11 @@ impl Running for Node<'_> {
             .rev()
             .find_map(|line| line.split("Entering ").nth(1));
         let state = if active { "MASTER" } else { "BACKUP" };
-        Ok(self.listens() && entered.is_some_and(|entered| entered.starts_with(state)))
+        let ready = self.listens() && entered.is_some_and(|entered| entered.starts_with(state));
+        if ready {
+            self.processes = marks::processes_in(&self.host.path());
+        }
+        Ok(ready)
     }
 
     fn kill(&mut self) -> Result<()> {
@@ -188,8 +198,10 @@ impl Running for Node<'_> {
 
 impl Drop for Node<'_> {
     fn drop(&mut self) {
-        // Its children too: they may be in groups of their own.
-        let _ = self.signal_all(Signal::KILL);
+        // Children too: they may be in groups of their own.
+        for process in marks::processes_in(&self.host.path()) {
+            let _ = kill_process(process, Signal::KILL);
+        }
     }
 }
 

@@ -41,8 +41,8 @@ pub struct Plan {
     pub addresses: Vec<Ipv4Addr>,
     /// How many stay until the end.
     pub staying: usize,
-    /// From one message of a client to its next.
-    pub pace: Duration,
+    /// From an echo to the next message of the same connection.
+    pub pause: Duration,
     /// From one newcomer to the next; each stays for five messages.
     pub newcomers: Duration,
 }
@@ -217,7 +217,7 @@ impl Clients {
         let (stays, mut count) = (lock(&self.log)[number].stays, 0);
         while stays || count < MESSAGES {
             // So that not all speak at the same time.
-            sleep(self.plan.pace).await;
+            sleep(self.plan.pause).await;
             count += 1;
             let now = self.clock.now();
             self.note(number, |one| one.waiting = Some(now));

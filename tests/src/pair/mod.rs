@@ -15,17 +15,21 @@
 //!
 //! A trial ([`trial::run`]) starts a [`contender::Contender`] on both nodes, lets clients
 //! talk ([`load`]), does something to it ([`fault`]), and notes what became of every
-//! connection ([`outcome`]), beside two probes that no retransmission blurs: who has the
-//! VIP ([`arp`]), and whether it accepts connections ([`syn`]).
+//! connection ([`outcome`]), beside probes that no retransmission blurs: who has the VIP
+//! ([`arp`]), whether it accepts new connections ([`syn`]), and whether it still serves a
+//! flow that it knows ([`flow`]).
 
 pub mod arp;
 pub mod bed;
 pub mod clock;
 pub mod contender;
 pub mod fault;
+pub mod flow;
+pub mod flowgate;
 pub mod keepalived;
 pub mod load;
 pub mod outcome;
+pub mod probe;
 mod pulse;
 pub mod syn;
 pub mod trial;

@@ -8,7 +8,7 @@ use super::{
     arp::Asked,
     bed::Side,
     load::{CONNECT, Connection, End},
-    syn::Probe,
+    probe::Probe,
 };
 
 /// Connections established for at least so long before the fault are to survive it.
@@ -31,8 +31,10 @@ pub struct Record {
     pub heir: Side,
     /// The connections.
     pub connections: Vec<Connection>,
-    /// The probes of the service.
-    pub probes: Vec<Probe>,
+    /// New connections that were asked for.
+    pub syns: Vec<Probe>,
+    /// Datagrams of one flow, where the pair carries any.
+    pub datagrams: Option<Vec<Probe>>,
     /// The questions who has the VIP.
     pub asked: Vec<Asked>,
 }
@@ -40,15 +42,19 @@ pub struct Record {
 /// What became of it. Times are in milliseconds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
-    /// The longest time in which no probe was accepted: of those sent in it.
-    pub probe_gap: f64,
+    /// The longest time in which no new connection was accepted, of those asked for in it,
+    /// once each.
+    pub syn_gap: f64,
+    /// The longest time in which no datagram of a known flow was echoed, of those sent in it,
+    /// once each.
+    pub flow_gap: Option<f64>,
     /// The longest time in which no echo arrived at any client.
     pub echo_gap: f64,
     /// The longest time between two echoes of one connection that was established before
     /// the fault and survived it; it holds the clients' own pause.
     pub connection_gap: f64,
-    /// [`Outcome::probe_gap`] before the fault: what this machine makes of no fault.
-    pub calm_probe_gap: f64,
+    /// [`Outcome::syn_gap`] before the fault: what this machine makes of no fault.
+    pub calm_syn_gap: f64,
     /// [`Outcome::echo_gap`] before the fault.
     pub calm_echo_gap: f64,
     /// From the fault to the first answer of the heir for the VIP.
@@ -87,10 +93,11 @@ impl Outcome {
             .collect();
         echoes.sort_unstable();
         let mut outcome = Self {
-            probe_gap: ms(probe_gap(&record.probes, fault, end)),
+            syn_gap: ms(probe_gap(&record.syns, fault, end)),
+            flow_gap: (record.datagrams.as_ref()).map(|all| ms(probe_gap(all, fault, end))),
             echo_gap: ms(gap(&echoes, fault, end)),
             connection_gap: 0.0,
-            calm_probe_gap: ms(probe_gap(&record.probes, calm, fault)),
+            calm_syn_gap: ms(probe_gap(&record.syns, calm, fault)),
             calm_echo_gap: ms(gap(&echoes, calm, fault)),
             taken_over: taken_over(&record.asked, fault, record.heir).map(ms),
             two_answering: ms(two_answering(&record.asked, fault, end)),
@@ -154,6 +161,7 @@ fn fate(connection: &Connection, record: &Record) -> Option<Fate> {
     let last = connection.heard.last().copied();
     let silent = |since: Duration| record.end.saturating_sub(since) >= SILENCE;
     match &connection.end {
+        End::Broken(at, _) if *at > record.end => None,
         End::Broken(at, _) if *at < record.fault => Some(Fate::Before),
         End::Broken(_, reason) => Some(Fate::Broken(reason.clone())),
         End::Done => (last >= Some(record.fault)).then_some(Fate::Fine),
@@ -161,7 +169,7 @@ fn fate(connection: &Connection, record: &Record) -> Option<Fate> {
             (_, Some(since), _) if silent(since) => Some(Fate::Broken("silence".to_owned())),
             // Connected, and the server didn't say its name.
             (Some(at), None, None) if silent(at) => Some(Fate::Broken("silence".to_owned())),
-            (None, ..) if record.end - connection.begun > CONNECT => {
+            (None, ..) if record.end.saturating_sub(connection.begun) > CONNECT => {
                 Some(Fate::Broken("not connected in time".to_owned()))
             }
             (_, _, Some(_)) => Some(Fate::Fine),
@@ -248,7 +256,8 @@ mod tests {
             end: at(5000),
             heir: Side::Second,
             connections,
-            probes: Vec::new(),
+            syns: Vec::new(),
+            datagrams: None,
             asked: Vec::new(),
         })
     }

@@ -1,16 +1,10 @@
-//! Whether the service answers: a new connection is asked for every millisecond.
+//! Whether the service accepts new connections: one is asked for every millisecond.
 //!
 //! Each probe is one SYN from a port of its own, sent once. The answer's acknowledgement
 //! number tells which probe it is to; the prober's kernel, which knows of no connection,
-//! resets it at once. As nothing is sent again, a gap in the answers is a gap in the
-//! service, to the millisecond, and not what a retransmission timer makes of it.
+//! resets it at once.
 
-use std::{
-    mem::MaybeUninit,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{mem::MaybeUninit, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -18,13 +12,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{
     bed::{Bed, PROBER, VIP, service},
     clock::Clock,
-    pulse::Pulse,
+    probe::{PATIENCE, Probing},
 };
 
-/// From one probe to the next.
-const PACE: Duration = Duration::from_millis(1);
-/// How long a wait for an answer takes at most: bounds how late the end comes.
-const PATIENCE: Duration = Duration::from_millis(50);
 /// The ports that probes come from.
 const PORTS: std::ops::Range<u32> = 1024..65_024;
 /// A TCP header without options, in bytes.
@@ -32,75 +22,21 @@ const HEADER: usize = 20;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
-/// One probe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Probe {
-    /// When it was sent.
-    pub at: Duration,
-    /// When the service accepted it, if it did.
-    pub answered: Option<Duration>,
-}
-
-/// Probes until it is dropped.
-#[derive(Debug)]
-pub struct Probing {
-    probes: Arc<Mutex<Vec<Probe>>>,
-    _sender: Pulse,
-    _receiver: Pulse,
-}
-
-impl Probing {
-    /// Begins to probe.
-    pub fn start(bed: &Bed, clock: Clock) -> Result<Self> {
-        let socket = Arc::new(bed.prober.run(open).context("a socket for probes")?);
-        let probes = Arc::new(Mutex::new(Vec::<Probe>::new()));
-        let (out, sent) = (Arc::clone(&socket), Arc::clone(&probes));
-        let sender = Pulse::every(PACE, move || {
-            let mut probes = sent.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = probes.len() as u32;
-            probes.push(Probe {
-                at: clock.now(),
-                answered: None,
-            });
-            drop(probes);
-            // What isn't sent isn't answered.
-            let _ = out.send(&segment(number));
-        });
-        let answers = Arc::clone(&probes);
-        let receiver = Pulse::always(move || {
-            let mut buffer = [MaybeUninit::uninit(); 128];
-            let Ok(length) = socket.recv(&mut buffer) else {
-                return;
-            };
-            // SAFETY: recv(2) has written the first `length` bytes.
-            let packet = unsafe { buffer[..length].assume_init_ref() };
-            if let Some(number) = accepted(packet) {
-                let mut probes = answers.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(probe) = probes.get_mut(number as usize) {
-                    probe.answered.get_or_insert(clock.now());
-                }
-            }
-        });
-        Ok(Self {
-            probes,
-            _sender: sender,
-            _receiver: receiver,
-        })
-    }
-
-    /// Everything until now.
-    pub fn probes(&self) -> Vec<Probe> {
-        self.lock().clone()
-    }
-
-    /// When a probe was answered last.
-    pub fn last_answer(&self) -> Option<Duration> {
-        self.lock().iter().rev().find_map(|probe| probe.answered)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Probe>> {
-        self.probes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Begins to ask.
+pub fn start(bed: &Bed, clock: Clock) -> Result<Probing> {
+    let socket = Arc::new(bed.prober.run(open).context("a socket for probes")?);
+    let out = Arc::clone(&socket);
+    let send = move |number| {
+        // What isn't sent isn't answered.
+        let _ = out.send(&segment(number));
+    };
+    let receive = move || {
+        let mut buffer = [MaybeUninit::uninit(); 128];
+        let length = socket.recv(&mut buffer).ok()?;
+        // SAFETY: recv(2) has written the first `length` bytes.
+        accepted(unsafe { buffer[..length].assume_init_ref() })
+    };
+    Ok(Probing::start(clock, send, receive))
 }
 
 fn open() -> std::io::Result<Socket> {

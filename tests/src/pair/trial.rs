@@ -10,9 +10,11 @@ use super::{
     clock::Clock,
     contender::{Contender, Running},
     fault::Fault,
+    flow,
     load::{Connection, End, Load, Plan},
     outcome::{Outcome, Record},
-    syn::Probing,
+    probe::Probing,
+    syn,
 };
 use crate::wait::{eventually, let_pass};
 
@@ -36,8 +38,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Crowd {
     /// Connections that stay.
     pub staying: usize,
-    /// From one message of a connection to its next.
-    pub pace: Duration,
+    /// From an echo to the next message of the same connection.
+    pub pause: Duration,
     /// From one newcomer to the next.
     pub newcomers: Duration,
 }
@@ -48,7 +50,7 @@ impl Crowd {
             service,
             addresses: client_addresses(),
             staying,
-            pace: self.pace,
+            pause: self.pause,
             newcomers: self.newcomers,
         }
     }
@@ -57,8 +59,9 @@ impl Crowd {
 /// Does it. Everything that it started has ended when it returns. An error means that
 /// there was nothing to measure, and comes with what helps to find out why.
 pub fn run(bed: &Bed, contender: &dyn Contender, fault: Fault, crowd: Crowd) -> Result<Outcome> {
-    bed.reset(contender.way())?;
-    let _servers = bed.serve(contender.way())?;
+    let way = contender.way();
+    bed.reset(way)?;
+    let _servers = bed.serve(way)?;
     let nodes = [
         contender.node(bed, Side::First)?,
         contender.node(bed, Side::Second)?,
@@ -70,7 +73,8 @@ pub fn run(bed: &Bed, contender: &dyn Contender, fault: Fault, crowd: Crowd) -> 
         fault,
         clock,
         arp: Arp::start(bed, clock)?,
-        probing: Probing::start(bed, clock)?,
+        syns: syn::start(bed, clock)?,
+        datagrams: (way.carries_datagrams().then(|| flow::start(bed, clock))).transpose()?,
     };
     let record = trial.record(crowd);
     let record = record.map_err(|error| {
@@ -92,7 +96,8 @@ struct Trial<'a> {
     fault: Fault,
     clock: Clock,
     arp: Arp,
-    probing: Probing,
+    syns: Probing,
+    datagrams: Option<Probing>,
 }
 
 impl Trial<'_> {
@@ -128,7 +133,8 @@ impl Trial<'_> {
             end: self.clock.now(),
             heir: self.heir(),
             asked: self.arp.asked(),
-            probes: self.probing.probes(),
+            syns: self.syns.probes(),
+            datagrams: self.datagrams.as_ref().map(Probing::probes),
             connections: load.finish()?,
         })
     }
@@ -199,7 +205,7 @@ impl Trial<'_> {
             let held = self.arp.holders();
             let is_held = (0..2).all(|side| held[side] || !holders[side]);
             let serves = is_held && self.serves();
-            if !serves || !load.look(|all| decided(all, now, crowd.pace)) {
+            if !serves || !load.look(|all| decided(all, now, crowd.pause)) {
                 well_since = None;
             } else {
                 let since = *well_since.get_or_insert(now);
@@ -217,7 +223,7 @@ impl Trial<'_> {
 
     /// Whether the service has accepted a connection lately.
     fn serves(&self) -> bool {
-        let last = self.probing.last_answer();
+        let last = self.syns.last_answer();
         last.is_some_and(|at| self.clock.now() - at < WELL)
     }
 
@@ -227,10 +233,10 @@ impl Trial<'_> {
 }
 
 /// Whether each connection that stays has ended, or talks.
-fn decided(all: &[Connection], now: Duration, pace: Duration) -> bool {
+fn decided(all: &[Connection], now: Duration, pause: Duration) -> bool {
     let mut staying = all.iter().filter(|one| one.stays);
     staying.all(|one| {
         let last = one.heard.last();
-        one.end != End::Open || last.is_some_and(|at| now.saturating_sub(*at) < pace * 4)
+        one.end != End::Open || last.is_some_and(|at| now.saturating_sub(*at) < pause * 4)
     })
 }

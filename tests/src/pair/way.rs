@@ -38,6 +38,11 @@ impl Way {
         self != Self::Dsr
     }
 
+    /// Whether datagrams reach the servers.
+    pub fn carries_datagrams(self) -> bool {
+        self != Self::Proxy
+    }
+
     /// The servers' default route.
     pub fn servers_gateway(self) -> Ipv4Addr {
         match self {
