@@ -137,8 +137,8 @@ impl Outcome {
             _ if established.is_some() => {
                 let end = match connection.end {
                     End::Open => record.end,
-                    // It said nothing more.
-                    _ => Duration::ZERO,
+                    // There was nothing more to hear.
+                    _ => connection.heard.last().copied().unwrap_or_default(),
                 };
                 let gap = ms(gap(&connection.heard, record.fault, end));
                 self.connection_gap = self.connection_gap.max(gap);

@@ -25,7 +25,7 @@ const CALM: Duration = Duration::from_millis(600);
 /// What is looked at after the fault at least.
 const LEAST: Duration = Duration::from_millis(800);
 /// What is looked at after the fault at most.
-const MOST: Duration = Duration::from_secs(15);
+const MOST: Duration = Duration::from_secs(10);
 /// How long all has to be well for the trial to end, and for the nodes to be joined again.
 const WELL: Duration = Duration::from_millis(500);
 /// The same where a node has the VIP that shouldn't: it is given time to notice.
