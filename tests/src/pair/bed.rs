@@ -279,6 +279,8 @@ fn node(switches: &Namespace, side: Side) -> Result<Node> {
         // An XDP program on the node sends by this cable.
         pass.push(Attached::new(End::new(switches, &port), &PASS)?);
     }
+    // Frames that nobody else knows the way of are the kernel's to send on (`nat`).
+    host.sysctl("net.ipv4.ip_forward", "1")?;
     // A proxy listens at the VIP before it has it.
     host.sysctl("net.ipv4.ip_nonlocal_bind", "1")?;
     let (Some(back), Some(front)) = (pass.pop(), pass.pop()) else {

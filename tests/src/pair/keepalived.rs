@@ -191,8 +191,12 @@ impl Running for Node<'_> {
     }
 
     fn describe(&self) -> String {
-        let said = |program| fs::read_to_string(self.log(program)).unwrap_or_default();
-        format!("{}{}", said("keepalived"), said("haproxy"))
+        let last = |program| {
+            let log = fs::read_to_string(self.log(program)).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            lines[lines.len().saturating_sub(20)..].join("\n")
+        };
+        format!("{}\n{}\n", last("keepalived"), last("haproxy"))
     }
 }
 

@@ -67,7 +67,7 @@ pub struct Connection {
     pub begun: Duration,
     /// When it was established.
     pub established: Option<Duration>,
-    /// When the message was sent whose echo is still out.
+    /// When the message was sent whose echo is still out, or the end that isn't answered yet.
     pub waiting: Option<Duration>,
     /// When each echo arrived.
     pub heard: Vec<Duration>,
@@ -233,6 +233,8 @@ impl Clients {
                 return Err(io::Error::other(what));
             }
         }
+        let now = self.clock.now();
+        self.note(number, |one| one.waiting = Some(now));
         stream.shutdown().await?;
         match stream.read(&mut [0]).await? {
             0 => Ok(()),
