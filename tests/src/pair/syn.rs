@@ -4,7 +4,7 @@
 //! number tells which probe it is to; the prober's kernel, which knows of no connection,
 //! resets it at once.
 
-use std::{mem::MaybeUninit, net::SocketAddr, sync::Arc};
+use std::{io::Read, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -31,10 +31,9 @@ pub fn start(bed: &Bed, clock: Clock) -> Result<Probing> {
         let _ = out.send(&segment(number));
     };
     let receive = move || {
-        let mut buffer = [MaybeUninit::uninit(); 128];
-        let length = socket.recv(&mut buffer).ok()?;
-        // SAFETY: recv(2) has written the first `length` bytes.
-        accepted(unsafe { buffer[..length].assume_init_ref() })
+        let mut buffer = [0; 128];
+        let length = (&*socket).read(&mut buffer).ok()?;
+        accepted(&buffer[..length])
     };
     Ok(Probing::start(clock, send, receive))
 }
