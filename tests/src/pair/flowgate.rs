@@ -180,7 +180,7 @@ impl Running for Node<'_> {
         let Ok(status) = self.flowgate.json(&["vip", "status"]) else {
             return Ok(false);
         };
-        let state = if active { "active" } else { "backup" };
+        let state = if active { "active" } else { "standby" };
         let in_state = status["groups"][0]["state"] == state;
         Ok(in_state && (active || status["replication"]["in_sync"] == true))
     }
