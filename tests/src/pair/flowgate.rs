@@ -73,7 +73,8 @@ impl Contender for Pair {
         }
         fs::create_dir_all(&folder)?;
         let key = folder.join("cluster.key");
-        fs::write(&key, format!("{}\n", "c1".repeat(32)))?;
+        let digits: String = (0..32).map(|byte| format!("{byte:02x}")).collect();
+        fs::write(&key, digits)?;
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
         let pins = PinDir::new()?;
         let text = self.configuration(side, &key.display().to_string());
@@ -202,6 +203,11 @@ impl Running for Node<'_> {
     }
 
     fn describe(&self) -> String {
-        self.flowgate.describe()
+        let log = self.flowgate.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(20)..].join("\n");
+        let status = self.flowgate.said(&["vip", "status"]);
+        let status = status.unwrap_or_else(|error| format!("{error:#}"));
+        format!("{last}\n{status}\n")
     }
 }
