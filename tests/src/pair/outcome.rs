@@ -17,6 +17,8 @@ pub const AGE: Duration = Duration::from_millis(100);
 const SILENCE: Duration = Duration::from_secs(1);
 /// How long before the fault the gaps of no fault are looked for.
 const CALM: Duration = Duration::from_millis(500);
+/// A probe that is answered later than this was kept waiting somewhere: that is no service.
+const LATE: Duration = Duration::from_millis(5);
 /// Probes of the last moments may still be answered.
 const TAIL: Duration = Duration::from_millis(100);
 
@@ -42,12 +44,14 @@ pub struct Record {
 /// What became of it. Times are in milliseconds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
-    /// The longest time in which no new connection was accepted, of those asked for in it,
-    /// once each.
+    /// The longest time in which no new connection was accepted within 5 ms, of those asked
+    /// for in it, once each.
     pub syn_gap: f64,
-    /// The longest time in which no datagram of a known flow was echoed, of those sent in it,
-    /// once each.
+    /// The longest time in which no datagram of a known flow was echoed within 5 ms, of those
+    /// sent in it, once each.
     pub flow_gap: Option<f64>,
+    /// The longer one of these two if what was answered late, at any time, counts as answered.
+    pub lost_gap: f64,
     /// The longest time in which no echo arrived at any client.
     pub echo_gap: f64,
     /// The longest time between two echoes of one connection that was established before
@@ -86,6 +90,7 @@ impl Outcome {
     pub fn of(record: &Record) -> Self {
         let (fault, end) = (record.fault, record.end.saturating_sub(TAIL));
         let calm = fault.saturating_sub(CALM);
+        let datagrams = record.datagrams.as_ref();
         let mut echoes: Vec<Duration> = record
             .connections
             .iter()
@@ -93,11 +98,17 @@ impl Outcome {
             .collect();
         echoes.sort_unstable();
         let mut outcome = Self {
-            syn_gap: ms(probe_gap(&record.syns, fault, end)),
-            flow_gap: (record.datagrams.as_ref()).map(|all| ms(probe_gap(all, fault, end))),
+            syn_gap: ms(probe_gap(&record.syns, fault, end, LATE)),
+            flow_gap: datagrams.map(|all| ms(probe_gap(all, fault, end, LATE))),
+            lost_gap: ms([Some(&record.syns), datagrams]
+                .into_iter()
+                .flatten()
+                .map(|all| probe_gap(all, fault, end, Duration::MAX))
+                .max()
+                .unwrap_or_default()),
             echo_gap: ms(gap(&echoes, fault, end)),
             connection_gap: 0.0,
-            calm_syn_gap: ms(probe_gap(&record.syns, calm, fault)),
+            calm_syn_gap: ms(probe_gap(&record.syns, calm, fault, LATE)),
             calm_echo_gap: ms(gap(&echoes, calm, fault)),
             taken_over: taken_over(&record.asked, fault, record.heir).map(ms),
             two_answering: ms(two_answering(&record.asked, fault, end)),
@@ -193,13 +204,14 @@ fn gap(times: &[Duration], from: Duration, to: Duration) -> Duration {
     longest
 }
 
-/// The longest time from a probe without an answer to the next with one, of those sent
-/// between `from` and `to`.
-fn probe_gap(probes: &[Probe], from: Duration, to: Duration) -> Duration {
+/// The longest time from a probe without an answer by `late` after it to the next with one,
+/// of those sent between `from` and `to`.
+fn probe_gap(probes: &[Probe], from: Duration, to: Duration, late: Duration) -> Duration {
     let (mut longest, mut since) = (Duration::ZERO, None);
     let sent = probes.iter().filter(|probe| (from..to).contains(&probe.at));
     for probe in sent {
-        match (probe.answered, since) {
+        let in_time = probe.answered.filter(|at| *at - probe.at <= late);
+        match (in_time, since) {
             (Some(_), Some(begin)) => {
                 longest = longest.max(probe.at - begin);
                 since = None;
@@ -331,9 +343,14 @@ mod tests {
             probe(4, true),
             probe(5, false),
         ];
-        assert_eq!(probe_gap(&probes, at(0), at(9)), at(4));
-        assert_eq!(probe_gap(&probes, at(0), at(5)), at(2));
-        assert_eq!(probe_gap(&probes, at(1), at(2)), at(0));
+        assert_eq!(probe_gap(&probes, at(0), at(9), LATE), at(4));
+        assert_eq!(probe_gap(&probes, at(0), at(5), LATE), at(2));
+        assert_eq!(probe_gap(&probes, at(1), at(2), LATE), at(0));
+        // It waited in a queue.
+        let mut late = probe(2, true);
+        late.answered = Some(at(9));
+        let probes = [probe(1, true), late, probe(4, true)];
+        assert_eq!(probe_gap(&probes, at(0), at(9), LATE), at(2));
     }
 
     #[test]

@@ -28,7 +28,8 @@ use report::Report;
 ///
 /// Two nodes share a VIP; clients talk through them; something happens to the active one.
 /// Flowgate in its modes, beside keepalived with HAProxy, in turns. The exit status is 1 when
-/// Flowgate misses a target, 2 if nothing could be measured, and 130 after Ctrl-C.
+/// Flowgate misses a target, 2 if nothing could be measured, and 130 after Ctrl-C, which ends
+/// it with what was measured until then.
 #[derive(Parser)]
 #[command(name = "flowgate-failover")]
 struct Arguments {
@@ -143,9 +144,9 @@ fn main() -> ExitCode {
     interrupt::install();
     marks::remove_of_the_dead();
     match run(&arguments) {
+        _ if interrupt::check().is_err() => ExitCode::from(130),
         Ok(report) if report.missed() > 0 => ExitCode::FAILURE,
         Ok(_) => ExitCode::SUCCESS,
-        Err(_) if interrupt::check().is_err() => ExitCode::from(130),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(2)

@@ -42,10 +42,13 @@ impl Report {
         );
         println!();
         println!("Gaps in service in milliseconds, median and worst:");
-        println!("  new     no new connection was accepted: a SYN each millisecond, sent once");
         println!(
-            "  flow    no datagram of a known flow was echoed: one each millisecond (HAProxy: none)"
+            "  new     no new connection was accepted within 5 ms: a SYN each millisecond, sent once"
         );
+        println!(
+            "  flow    no datagram of a known flow was echoed within 5 ms: one each millisecond"
+        );
+        println!("  lost    the longer one of these when late answers count, too");
         println!("  echoes  no echo arrived at any connection (TCP's timers make it longer)");
         println!(
             "  one     between two echoes of one connection that survived, the pause included"
@@ -114,10 +117,11 @@ fn print_fault(rows: &[Row]) {
     let width = width.max().unwrap_or_default();
     println!();
     println!(
-        "{:<width$} {:^13} {:^13} {:^13} {:^13} {:^13} {:^11} {:^13} {:>7}",
+        "{:<width$} {:^13} {:^13} {:^13} {:^13} {:^13} {:^13} {:^11} {:^13} {:>7}",
         rows[0].fault.name().to_uppercase(),
         "new",
         "flow",
+        "lost",
         "echoes",
         "one",
         "broken",
@@ -139,10 +143,11 @@ fn print_fault(rows: &[Row]) {
         let two = row.spread(|trial| trial.two_answering);
         let still = row.trials.iter().any(|trial| trial.two_at_end);
         println!(
-            "{:<width$} {:>13} {:>13} {:>13} {:>13} {:>13} {:>11} {:>13} {:>6}{}{}",
+            "{:<width$} {:>13} {:>13} {:>13} {:>13} {:>13} {:>13} {:>11} {:>13} {:>6}{}{}",
             row.contender,
             gap(&|trial| trial.syn_gap),
             flow,
+            gap(&|trial| trial.lost_gap),
             gap(&|trial| trial.echo_gap),
             gap(&|trial| trial.connection_gap),
             of(

@@ -17,9 +17,10 @@ use flowgate_tests::{
 use crate::row::{Row, probe_gap};
 
 /// What a trial takes, as long as none has been seen.
-const GUESS: Duration = Duration::from_secs(8);
+const GUESS: Duration = Duration::from_secs(6);
 
-/// Measures. A trial that fails is told, and left out.
+/// Measures. A trial that fails is told, and left out. After Ctrl-C, what was measured until
+/// then is given.
 pub fn all(
     contenders: &[Box<dyn Contender>],
     faults: &[Fault],
@@ -46,7 +47,9 @@ pub fn all(
     for done in 0..all {
         let turn = done % turns.len();
         let (contender, fault) = turns[turn];
-        interrupt::check()?;
+        if interrupt::check().is_err() {
+            break;
+        }
         let left = match done {
             0 => GUESS * all as u32,
             _ => begin
@@ -65,8 +68,8 @@ pub fn all(
                 eprintln!("{head}: {}", short(&outcome));
                 rows[turn].trials.push(outcome);
             }
+            Err(_) if interrupt::check().is_err() => break,
             Err(error) => {
-                interrupt::check()?;
                 let error = format!("{error:#}");
                 eprintln!("{head}: NOT MEASURED: {error}");
                 let line = error.lines().next().unwrap_or_default();

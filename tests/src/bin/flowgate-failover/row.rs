@@ -14,7 +14,8 @@ pub struct Row {
     pub contender: String,
     #[serde(serialize_with = "named")]
     pub fault: Fault,
-    /// Whether it is Flowgate: the targets are for it.
+    /// How long a node may answer without advertising, which only Flowgate bounds; the
+    /// targets are for it.
     #[serde(skip)]
     pub lease: Option<Duration>,
     pub trials: Vec<Outcome>,
