@@ -70,14 +70,14 @@ fn what_faults_cost_others_shows() -> Result<()> {
         // Nobody told the heir of them.
         assert!(outcome.broken >= CROWD.staying, "{outcome:?}");
     };
+    // The fastest timers are too fast for a busy machine.
+    let timers = Timers::Default;
     // A killed keepalived leaves the VIP on its node.
-    let timers = Timers::Fastest;
     let killed = trial(&bed, &Keepalived { timers }, Fault::Kill)?;
     all_broke(&killed);
     assert!(killed.two_at_end, "{killed:?}");
     assert!(killed.two_answering > 100.0, "{killed:?}");
     // Three advertisements and a bit.
-    let timers = Timers::Default;
     let gone = trial(&bed, &Keepalived { timers }, Fault::Gone)?;
     all_broke(&gone);
     assert!(gone.syn_gap > 2000.0 && gone.echo_gap > 2000.0, "{gone:?}");
