@@ -168,6 +168,9 @@ impl Running for Node<'_> {
     }
 
     fn kill(&mut self) -> Result<()> {
+        // keepalived's child is told to end in order when its parent dies: it mustn't come
+        // to that.
+        self.signal_all(Signal::STOP)?;
         self.signal_all(Signal::KILL)
     }
 
