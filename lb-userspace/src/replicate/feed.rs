@@ -13,8 +13,12 @@ use super::{
     wire::{Ack, ChunkWriter, ITEMS, Slot, ToStandby},
 };
 
-/// Passes of which one looks at ages. They take seconds to matter.
-const AGES_EVERY: u32 = 8;
+/// Ages are looked at so often in a tick, for they are counted in ticks,
+const AGES_IN_A_TICK: u64 = 8;
+/// but at least once in so many nanoseconds,
+const AGES_WITHIN: u64 = 10_000 * MILLISECOND;
+/// and in one of so many passes at most, for those take longer.
+const AGES_EVERY: u64 = 8;
 /// Milliseconds' comparing that one call makes up for.
 const LATE: u64 = 8;
 
@@ -23,6 +27,8 @@ const LATE: u64 = 8;
 pub(super) struct Feed {
     limits: Limits,
     timeouts: Timeouts,
+    /// Nanoseconds between passes that look at ages.
+    ages_every: u64,
     shadows: [Shadow; 2],
     /// Parts of tables that are to be told whole.
     covers: VecDeque<(Which, usize, usize)>,
@@ -56,8 +62,10 @@ struct Pass {
     last_began: Option<u64>,
     /// The table it is at.
     at: usize,
-    /// How many there were.
-    count: u32,
+    /// Whether it looks at ages.
+    ages: bool,
+    /// When the next one does.
+    ages_due: u64,
     /// It passed something over, or a table wasn't known as a whole yet.
     is_partial: bool,
     /// When this number and all before it have arrived, the standby has everything up to that moment.
@@ -66,10 +74,18 @@ struct Pass {
 }
 
 impl Feed {
-    pub(super) fn new(limits: Limits, timeouts: Timeouts, tables: &Tables<'_>) -> Self {
+    /// `tick_ns` is the length of a tick of this node's.
+    pub(super) fn new(
+        limits: Limits,
+        timeouts: Timeouts,
+        tick_ns: u64,
+        tables: &Tables<'_>,
+    ) -> Self {
+        let ages_every = (tick_ns / AGES_IN_A_TICK).min(AGES_WITHIN);
         let mut feed = Feed {
             limits,
             timeouts,
+            ages_every: ages_every.max(AGES_EVERY * limits.pass_every),
             shadows: Which::ALL.map(|table| Shadow::new(tables.of(table).slots())),
             covers: VecDeque::new(),
             flight: Flight::new(limits.resend_after),
@@ -178,8 +194,11 @@ impl Feed {
         let called = std::mem::replace(&mut self.called, now.ns);
         self.give_up(now);
         if self.tell_roster(now, roster, way) {
-            // Whoever is called late, as on a busy machine, compares more at once.
-            let late = (now.ns.saturating_sub(called) / MILLISECOND).clamp(1, LATE) as usize;
+            // Who is called late in the middle of a pass, as on a busy machine, compares more at once.
+            let late = match self.pass.began {
+                Some(_) => (now.ns.saturating_sub(called) / MILLISECOND).clamp(1, LATE) as usize,
+                None => 1,
+            };
             let mut slots = self.limits.slots_per_poll * late;
             self.tell_changes(now, tables, &mut slots, way);
             self.tell_covers(now, tables, slots.max(self.limits.slots_per_poll / 4), way);
@@ -237,6 +256,10 @@ impl Feed {
             self.pass.began = Some(now.ns);
             self.pass.last_began = Some(now.ns);
             self.pass.is_partial = !self.covers.is_empty();
+            self.pass.ages = now.ns >= self.pass.ages_due;
+            if self.pass.ages {
+                self.pass.ages_due = now.ns + self.ages_every;
+            }
         }
         while let Some(&table) = Which::ALL.get(self.pass.at) {
             let datagrams = way
@@ -247,7 +270,7 @@ impl Feed {
             let mut room = Room {
                 slots: *slots,
                 changes: datagrams * each,
-                ages: self.pass.count.is_multiple_of(AGES_EVERY),
+                ages: self.pass.ages,
                 reserve: way.rate.burst() as usize / super::seal::MOST / 2 * each,
             };
             let mut found = Vec::new();
@@ -265,7 +288,6 @@ impl Feed {
         }
         let began = self.pass.began.take();
         self.pass.at = 0;
-        self.pass.count = self.pass.count.wrapping_add(1);
         if !self.pass.is_partial && self.pass.awaited.is_none() {
             self.pass.awaited = began.map(|began| (way.sealer.next(), began));
         }

@@ -26,6 +26,8 @@ pub(super) struct Follow {
     stepped_down: Option<Tick>,
     /// Slots written.
     written: u64,
+    /// Something was left out for want of its backend or service.
+    lacks: bool,
 }
 
 /// Ticks of the sender's in terms of this node's.
@@ -62,11 +64,16 @@ impl Follow {
             timeouts,
             stepped_down,
             written: 0,
+            lacks: false,
         }
     }
 
-    pub(super) fn set_local(&mut self, local: &Roster) {
-        self.translation.set_local(local);
+    /// This node's numbers have changed. True when the tables would be others now, had all been told anew.
+    pub(super) fn set_local(&mut self, local: &Roster) -> bool {
+        let moved = self.translation.set_local(local);
+        let differ = moved.known || (moved.found && self.lacks);
+        self.lacks &= !differ;
+        differ
     }
 
     /// The first sync is over.
@@ -195,6 +202,7 @@ impl Follow {
     ) {
         let (entry, owner) = self.translated(slot, now).unwrap_or_else(|| {
             counts.add(Discard::UnknownBackend);
+            self.lacks = true;
             (Entry::EMPTY, None)
         });
         let at = slot.slot as usize;

@@ -28,6 +28,7 @@
 //!   configuration change. A roster tells what they mean, rather than the greeting's terms: two nodes that are
 //!   reconfigured one after the other stay connected in between.
 
+mod digest;
 mod feed;
 mod flight;
 mod follow;

@@ -117,14 +117,16 @@ impl Receiver {
         }
     }
 
-    /// This node's numbers mean something else from now on. What it couldn't place before is asked for again.
+    /// This node's numbers mean something else from now on. What it couldn't place before, or placed otherwise, is
+    /// asked for again.
     pub fn set_roster(&mut self, roster: Roster) {
         if roster == self.roster {
             return;
         }
         self.roster = roster;
-        if let Some(live) = &mut self.live {
-            live.follow.set_local(&self.roster);
+        if let Some(live) = &mut self.live
+            && live.follow.set_local(&self.roster)
+        {
             live.ack.again += 1;
             live.beat = 0;
         }

@@ -15,7 +15,7 @@ use lb_common::{
 };
 
 use super::{
-    Discard, Ending, Limits, Refusal, Replicator, Role, Setup, Status, Tables, Told,
+    Discard, Ending, Limits, MILLISECOND, Refusal, Replicator, Role, Setup, Status, Tables, Told,
     relay::Relay,
     seal::MOST,
     simulation::{Faults, TIMEOUTS, difference, key, roster, terms},
@@ -89,7 +89,7 @@ impl Node {
             peer: self.peer,
             terms: self.terms,
             timeouts: TIMEOUTS,
-            limits: Limits::sized(FLOWS),
+            limits: Limits::sized(self.terms.flow_slots as usize),
             roster: self.roster(9),
             flows: Arc::clone(&self.flows),
             ports: Arc::clone(&self.ports),
@@ -546,4 +546,67 @@ fn what_cant_start_says_why() {
     node.start(Role::Standby);
     wait("trouble", || node.status().trouble.is_some());
     assert_eq!(node.status().sent.datagrams, 0);
+}
+
+/// Nanoseconds that each thread of replication has run, in the order of their start.
+fn run_times() -> Vec<u64> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("our threads");
+    let mut threads: Vec<_> = tasks.map(|task| task.expect("a thread").path()).collect();
+    threads.sort();
+    let is_ours = |task: &std::path::PathBuf| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "replicate\n")
+    };
+    let run = |task: &std::path::PathBuf| -> Option<u64> {
+        let text = std::fs::read_to_string(task.join("schedstat")).ok()?;
+        text.split(' ').next()?.parse().ok()
+    };
+    threads
+        .iter()
+        .filter(|task| is_ours(task))
+        .filter_map(run)
+        .collect()
+}
+
+/// What replication costs while little happens; run by hand: `cargo test --release -p lb-userspace --lib
+/// replicator -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn what_it_costs_while_nothing_changes() {
+    for bits in [15, 18, 21, 24, 26] {
+        let slots = 1usize << bits;
+        let mut pair = pair();
+        for node in &mut pair {
+            // The usual tick.
+            node.terms = Terms {
+                tick_ns: 33_000 * MILLISECOND,
+                ..terms(slots as u64)
+            };
+            node.flows = Arc::new(Shared::zeroed((slots / 8) as u32));
+        }
+        for slot in (0..slots.min(1 << 21)).step_by(2) {
+            pair[0].open(slot * (slots >> 21).max(1), (slot % 9) as u16 + 1);
+        }
+        start(&mut pair);
+        let both = || pair.iter().all(|node| node.status().in_sync);
+        let took = wait("in sync", both);
+        let (before, start) = (run_times(), Instant::now());
+        let sent = pair.each_ref().map(|node| node.status().sent.bytes);
+        let turns = |end: u64| wait("the time", || start.elapsed() > Duration::from_secs(end));
+        turns(5);
+        let seconds = start.elapsed().as_secs_f64();
+        let shares: Vec<f64> = run_times()
+            .iter()
+            .zip(before)
+            .map(|(after, before)| (after - before) as f64 / 1e7 / seconds)
+            .collect();
+        let bytes: Vec<f64> = pair
+            .iter()
+            .zip(sent)
+            .map(|(node, before)| (node.status().sent.bytes - before) as f64 / seconds)
+            .collect();
+        println!(
+            "2^{bits} slots: in sync after {took:.2?}; active {:.1} %, {:.0} B/s; standby {:.1} %, {:.0} B/s",
+            shares[0], bytes[0], shares[1], bytes[1]
+        );
+    }
 }

@@ -80,6 +80,15 @@ impl Roster {
     }
 }
 
+/// What a change of this node's numbers does to the peer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Moved {
+    /// A number that had a counterpart has another one, or none.
+    pub(super) known: bool,
+    /// A number that had none has one.
+    pub(super) found: bool,
+}
+
 /// The peer's numbers in terms of this node's.
 #[derive(Debug)]
 pub(super) struct Translation {
@@ -101,13 +110,17 @@ impl Translation {
     }
 
     /// This node's numbers have changed.
-    pub(super) fn set_local(&mut self, local: &Roster) {
+    pub(super) fn set_local(&mut self, local: &Roster) -> Moved {
+        let mut moved = Moved::default();
         let turned = |(key, member): (&(Kind, u16), &Member)| ((key.0, *member), key.1);
         self.local = local.0.iter().map(turned).collect();
         for ((kind, number), member) in &self.theirs.0 {
-            self.numbers[*kind as usize][usize::from(*number)] =
-                self.local.get(&(*kind, *member)).copied();
+            let place = &mut self.numbers[*kind as usize][usize::from(*number)];
+            let before = std::mem::replace(place, self.local.get(&(*kind, *member)).copied());
+            moved.known |= before.is_some() && before != *place;
+            moved.found |= before.is_none() && place.is_some();
         }
+        moved
     }
 
     /// The peer's roster is unknown again.
@@ -175,7 +188,13 @@ mod tests {
         assert_eq!(translation.number(Kind::Backend, 3), Some(40));
         assert_eq!(translation.number(Kind::Service, 1), Some(0));
         local.set(Kind::Backend, 41, a);
-        translation.set_local(&local);
+        let moved = translation.set_local(&local);
+        assert!(moved.found && !moved.known);
+        assert_eq!(translation.set_local(&local), Moved::default());
         assert_eq!(translation.number(Kind::Backend, 1), Some(41));
+        local.set(Kind::Backend, 42, b);
+        local.0.remove(&(Kind::Backend, 40));
+        let moved = translation.set_local(&local);
+        assert!(moved.known && !moved.found);
     }
 }

@@ -43,7 +43,8 @@ impl Limits {
     #[must_use]
     pub fn sized(slots: usize) -> Self {
         let pass_every = (slots as u64 * Self::PASS_PER_SLOT).max(40 * MILLISECOND);
-        let polls = pass_every / MILLISECOND * 3 / 4;
+        // A third of the time, and the thread sleeps the rest.
+        let polls = pass_every / MILLISECOND / 3;
         Limits {
             bytes_per_ms: 12_500,
             slots_per_poll: (slots / polls as usize).max(1 << 14),
@@ -313,7 +314,7 @@ impl Sender {
             standby: candidate.standby,
             to_standby: candidate.to_standby,
             from_standby: candidate.from_standby,
-            feed: Feed::new(self.limits, self.timeouts, tables),
+            feed: Feed::new(self.limits, self.timeouts, self.terms.tick_ns, tables),
             heard: now.ns,
             beat: now.ns,
             in_sync: false,

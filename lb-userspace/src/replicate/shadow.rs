@@ -4,18 +4,22 @@ use std::sync::atomic::Ordering;
 
 use lb_common::flow::{BUCKET_SLOTS, Entry, FUTURE, State, Tick, Timeouts};
 
-use super::{View, tables::is_claimed};
+use super::{
+    View,
+    digest::{AGE, BUCKETS, Digests, SLOTS},
+    tables::is_claimed,
+};
 
 /// In a copy: the peer may have anything there. No slot holds this: it has no backend, and isn't [`Entry::claimed`].
 const UNKNOWN: u64 = 1;
-/// The bits of an entry's age.
-const AGE: u64 = Entry::new(0, 0, Tick::MAX, State::New).bits();
 
 /// A copy of a table's entries as they were last told, to find by comparison what has changed. 8 bytes and a
 /// bit a slot; memory of slots that were never in use is never touched.
 #[derive(Debug)]
 pub struct Shadow {
     copy: Vec<u64>,
+    /// Of parts of the table that were last found as in the copy.
+    digests: Digests,
     /// A bit for each slot: it was told, and that is not acknowledged yet.
     busy: Vec<u64>,
     /// Slots that have been told at all are those below.
@@ -72,6 +76,7 @@ impl Shadow {
     pub fn new(slots: usize) -> Self {
         Shadow {
             copy: vec![0; slots],
+            digests: Digests::new(slots),
             busy: vec![0; slots.div_ceil(64)],
             known: 0,
             cursor: 0,
@@ -98,9 +103,21 @@ impl Shadow {
         let end = self.known / BUCKET_SLOTS;
         let looked_at = if room.ages { u64::MAX } else { !AGE };
         let mut passed_over = false;
+        // Buckets just before this one that are as in the copy, but for ages.
+        let mut same = 0;
         while self.cursor < end {
             if room.slots == 0 {
                 return (Scan::Paused, passed_over);
+            }
+            let is_first = self.cursor.is_multiple_of(BUCKETS);
+            if is_first
+                && !room.ages
+                && self.cursor + BUCKETS <= end
+                && self.digests.holds(table, self.cursor)
+            {
+                self.cursor += BUCKETS;
+                room.slots = room.slots.saturating_sub(SLOTS);
+                continue;
             }
             let live = table.bucket(self.cursor);
             let copy = &self.copy[self.cursor * BUCKET_SLOTS..][..BUCKET_SLOTS];
@@ -131,6 +148,10 @@ impl Shadow {
                     found.push(Found { slot, word });
                 }
             }
+            same = if differs & !AGE == 0 { same + 1 } else { 0 };
+            if same >= BUCKETS && self.cursor % BUCKETS == BUCKETS - 1 {
+                self.digests.keep(&self.copy, self.cursor);
+            }
             self.cursor += 1;
             room.slots = room.slots.saturating_sub(BUCKET_SLOTS);
         }
@@ -140,7 +161,7 @@ impl Shadow {
 
     /// The slot's content is on its way.
     fn tell(&mut self, slot: usize, word: u64) {
-        self.copy[slot] = word;
+        self.put(slot, word);
         self.busy[slot / 64] |= 1 << (slot % 64);
     }
 
@@ -156,7 +177,7 @@ impl Shadow {
     /// What was told of the slot has not arrived, or maybe, or wasn't told after all.
     pub(super) fn lost(&mut self, slot: usize) {
         self.arrived(slot);
-        self.copy[slot] = UNKNOWN;
+        self.put(slot, UNKNOWN);
     }
 
     /// The slots from `start` to before `end`, as far as none of them is on its way.
@@ -177,7 +198,14 @@ impl Shadow {
         let word = word.unwrap_or(UNKNOWN);
         // Doesn't touch memory of empty parts.
         if self.copy[slot] != word {
-            self.copy[slot] = word;
+            self.put(slot, word);
+        }
+    }
+
+    fn put(&mut self, slot: usize, word: u64) {
+        let before = std::mem::replace(&mut self.copy[slot], word);
+        if (before ^ word) & !AGE != 0 {
+            self.digests.forget(slot);
         }
     }
 
