@@ -1,6 +1,6 @@
 //! Digests of parts of a table, to see that nothing has changed by reading one copy of it alone.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lb_common::flow::{BUCKET_SLOTS, Entry, State, Tick};
 
@@ -10,6 +10,9 @@ use super::View;
 pub(super) const AGE: u64 = Entry::new(0, 0, Tick::MAX, State::New).bits();
 /// Buckets of a part.
 pub(super) const BUCKETS: usize = 8;
+/// Bytes of a page of memory.
+#[cfg(target_arch = "x86_64")]
+const PAGE: usize = 4_096;
 /// Slots of a part.
 pub(super) const SLOTS: usize = BUCKETS * BUCKET_SLOTS;
 /// An odd factor for each slot. One slot's change always shows; that several changes cancel out is as likely as
@@ -75,6 +78,7 @@ fn of_table(table: View<'_>, first: usize) -> u64 {
     let mut sum = 1 << 63;
     for at in 0..BUCKETS {
         let bucket = table.bucket(first + at);
+        prefetch(bucket);
         for slot in 0..BUCKET_SLOTS {
             let word = bucket[slot].load(Ordering::Relaxed) & !AGE;
             let factor = FACTORS[at * BUCKET_SLOTS + slot];
@@ -82,6 +86,21 @@ fn of_table(table: View<'_>, first: usize) -> u64 {
         }
     }
     sum
+}
+
+/// Fetches the line a page ahead: processors do so by themselves within a page alone, and between two passes the
+/// table has left the caches.
+#[inline(always)]
+fn prefetch(bucket: &[AtomicU64; BUCKET_SLOTS]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let ahead = bucket.as_ptr().cast::<i8>().wrapping_add(PAGE);
+        // SAFETY: a prefetch reads nothing and faults nowhere, whatever the address (Intel SDM, PREFETCHh).
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bucket;
 }
 
 #[cfg(test)]

@@ -140,14 +140,37 @@ impl Follow {
         for slot in &chunk.slots {
             // In a cover, what lies between is empty.
             let gap = next.unwrap_or(slot.slot)..slot.slot;
-            self.put_empty(chunk.table, gap, now, tables, counts);
+            self.clear(chunk.table, gap, now, tables, counts);
             self.put(chunk.table, slot, now, tables, counts);
             next = next.map(|_| slot.slot + 1);
         }
         if let (Some(next), Some((_, end))) = (next, chunk.covers) {
-            self.put_empty(chunk.table, next..end, now, tables, counts);
+            self.clear(chunk.table, next..end, now, tables, counts);
         }
         Ok(())
+    }
+
+    /// These slots are empty on the active node.
+    fn clear(
+        &mut self,
+        table: Which,
+        slots: Range<u32>,
+        now: Now,
+        tables: &Tables<'_>,
+        counts: &mut Counts,
+    ) {
+        let view = tables.of(table);
+        for slot in slots {
+            // Mostly they are here too, and a datagram can tell of a hundred thousand.
+            if view.entry(slot as usize).load(Ordering::Relaxed) != 0 {
+                let empty = Slot {
+                    slot,
+                    word: 0,
+                    owner: None,
+                };
+                self.put(table, &empty, now, tables, counts);
+            }
+        }
     }
 
     /// In this node's numbers and on its clock. Empty if it doesn't have the backend or the service.
@@ -167,29 +190,6 @@ impl Follow {
             }
         };
         Some((entry.moved(backend, age, entry.state()), owner))
-    }
-
-    /// Slots that are empty there. Most are here too: one datagram can tell of hundreds of
-    /// thousands, and the peer waits for its answer.
-    fn put_empty(
-        &mut self,
-        table: Which,
-        slots: Range<u32>,
-        now: Now,
-        tables: &Tables<'_>,
-        counts: &mut Counts,
-    ) {
-        let view = tables.of(table);
-        for slot in slots {
-            if view.entry(slot as usize).load(Ordering::Acquire) != 0 {
-                let empty = Slot {
-                    slot,
-                    word: 0,
-                    owner: None,
-                };
-                self.put(table, &empty, now, tables, counts);
-            }
-        }
     }
 
     fn put(

@@ -343,6 +343,7 @@ fn what_the_standby_doesnt_know_yet_comes_when_it_does() {
     assert_eq!(settle(&mut world, 1_000), Ok(()));
     // And the other way round: the active node has more, and gives an old number anew. What nobody has
     // told of yet needs not be told again.
+    world.run(500);
     let before = world.events.len();
     world.receiver.set_roster(roster(100, 20));
     world.run(200);

@@ -34,15 +34,20 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Nanoseconds of a pass for each slot of large tables: two to four times what comparing takes, so that it
-    /// leaves a CPU most of its time.
-    const PASS_PER_SLOT: u64 = 6;
+    /// Nanoseconds of a pass for each slot: so comparing takes a twentieth of a CPU in tables of the default size,
+    const PASS_PER_SLOT: u64 = 28;
+    /// between these bounds, for a change is to arrive within 100 ms,
+    const PASS: (u64, u64) = (40 * MILLISECOND, 60 * MILLISECOND);
+    /// unless comparing would take more than a quarter of a CPU.
+    const LEAST_PER_SLOT: u64 = 6;
 
-    /// The limits for tables of so many slots, both together: each slot is compared every 40 ms up to 6 M of them, and
-    /// more seldom in larger tables: every 50 ms for 8 M, 101 ms for 16 M, 403 ms for 64 M.
+    /// The limits for tables of so many slots, both together: each slot is compared every 40 ms up to 1.4 M of them,
+    /// every 60 ms from 2 M to 10 M, and more seldom in larger tables: every 101 ms for 16 M, 403 ms for 64 M.
     #[must_use]
     pub fn sized(slots: usize) -> Self {
-        let pass_every = (slots as u64 * Self::PASS_PER_SLOT).max(40 * MILLISECOND);
+        let pass_every = (slots as u64 * Self::PASS_PER_SLOT)
+            .clamp(Self::PASS.0, Self::PASS.1)
+            .max(slots as u64 * Self::LEAST_PER_SLOT);
         // A third of the time, and the thread sleeps the rest.
         let polls = pass_every / MILLISECOND / 3;
         Limits {
