@@ -102,7 +102,12 @@ impl Messages {
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
         let all: Vec<&str> = match self.taker {
-            Taker::Vrrp => PacketError::LABELS.to_vec(),
+            // Of the last three it takes a socket to know: how long a packet was, who may send it,
+            // and where to.
+            Taker::Vrrp => PacketError::LABELS
+                .into_iter()
+                .filter(|label| !matches!(*label, "oversized" | "stranger" | "destination"))
+                .collect(),
             // Flows are kept after a change of roles alone, and only a daemon of another version seals what
             // is of that version.
             Taker::Replication => Discard::ALL
