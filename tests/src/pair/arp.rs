@@ -1,6 +1,6 @@
 //! Who answers for the VIP: asked by ARP every millisecond.
 //!
-//! Each request comes from another address of [`ASKERS`], and the answer repeats it: so
+//! Each request comes from another address of `ASKERS`, and the answer repeats it: so
 //! an answer tells which request it is to, and two answers to the same one tell that two
 //! nodes hold the VIP at that moment.
 
