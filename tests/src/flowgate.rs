@@ -112,9 +112,7 @@ impl Flowgate {
     /// Starts the daemon on `host`, and waits until it answers and holds every
     /// web server for active.
     pub fn start(&mut self, host: &Namespace) -> Result<()> {
-        let command = self.run_command(host, &self.run_dir, &self.pin_dir)?;
-        let process = Process::start("flowgate run", command, &self.log, Signal::KILL)?;
-        self.daemon = Some(process);
+        self.begin(host)?;
         eventually(
             DEADLINE,
             "flowgate holds all web servers for active",
@@ -130,6 +128,24 @@ impl Flowgate {
             },
         )
         .map_err(|error| anyhow!("{error:#}; flowgate said:\n{}", tail(&self.log(), 20)))
+    }
+
+    /// Starts the daemon on `host`, and waits until it answers.
+    pub fn launch(&mut self, host: &Namespace) -> Result<()> {
+        self.begin(host)?;
+        eventually(DEADLINE, "flowgate answers", || {
+            self.fail_if_ended()?;
+            let answered = self.command(&["status"])?.status.success();
+            Ok(answered.then_some(()))
+        })
+        .map_err(|error| anyhow!("{error:#}; flowgate said:\n{}", tail(&self.log(), 20)))
+    }
+
+    fn begin(&mut self, host: &Namespace) -> Result<()> {
+        let command = self.run_command(host, &self.run_dir, &self.pin_dir)?;
+        let process = Process::start("flowgate run", command, &self.log, Signal::KILL)?;
+        self.daemon = Some(process);
+        Ok(())
     }
 
     fn fail_if_ended(&mut self) -> Result<()> {

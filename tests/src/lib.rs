@@ -20,6 +20,7 @@ pub mod flowgate;
 pub mod frames;
 pub mod held;
 pub mod http;
+pub mod interop;
 pub mod interrupt;
 pub mod lab;
 pub mod link;

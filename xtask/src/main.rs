@@ -5,6 +5,7 @@ mod build;
 mod demo;
 mod failover;
 mod fuzz;
+mod interop;
 mod lint;
 mod path;
 mod run;
@@ -44,6 +45,7 @@ enum Verb {
     Path(path::Arguments),
     Failover(failover::Arguments),
     Fuzz(fuzz::Arguments),
+    Interop(interop::Arguments),
     Vm(vm::Arguments),
 }
 
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Path(arguments) => path::main(&arguments),
         Verb::Failover(arguments) => failover::main(&arguments),
         Verb::Fuzz(arguments) => fuzz::main(&arguments),
+        Verb::Interop(arguments) => interop::main(&arguments),
         Verb::Vm(arguments) => vm::main(&arguments),
     };
     match done {

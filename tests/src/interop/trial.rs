@@ -1,0 +1,399 @@
+//! One after the other, everything that happens to a pair: the cells of a row of the matrix.
+
+use std::{
+    fmt, fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Error, Result, ensure};
+use rustix::process::Signal;
+
+use super::{
+    answers::{Answers, EVERY, Span},
+    bed::Bed,
+    capture::Capture,
+    judge::{self, Seen},
+    keepalived::{self, Keepalived},
+    wire::{HIGH, LOW, Node, Part, Version, Wire},
+};
+use crate::{
+    flowgate::Flowgate,
+    wait::{eventually, slowness},
+};
+
+/// How long anything that has no time of its own may take.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// What a busy machine may add to the times of the protocol.
+const SLACK: Duration = Duration::from_millis(600);
+/// Intervals that a standby that isn't to preempt is watched for: more than it would wait.
+const PATIENT: u32 = 5;
+
+/// What happens, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The active node is told to stop, by SIGTERM.
+    Stop,
+    /// It comes back, with the higher priority.
+    Preempt,
+    /// The nodes don't hear each other for a while.
+    Split,
+    /// The active node is killed, by SIGKILL.
+    Crash,
+    /// It comes back, but isn't to preempt.
+    NoPreempt,
+}
+
+impl Step {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Stop,
+        Self::Preempt,
+        Self::Split,
+        Self::Crash,
+        Self::NoPreempt,
+    ];
+
+    /// The heading of its column.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "orderly stop",
+            Self::Preempt => "preempt",
+            Self::Split => "split and heal",
+            Self::Crash => "crash",
+            Self::NoPreempt => "no preempt",
+        }
+    }
+}
+
+/// What was seen of a step in which all was as VRRP says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// From the step (of a split: from its end) until who should answers first (or, after a split,
+    /// alone). None where nothing is to change.
+    pub took: Option<Duration>,
+    /// Who answered meanwhile.
+    pub span: Span,
+    /// keepalived's kernel went on answering after its end.
+    pub ghost: bool,
+}
+
+/// What became of a row.
+#[derive(Debug)]
+pub struct Row {
+    /// How the nodes speak with each other.
+    pub wire: Wire,
+    /// Who is active first.
+    pub first: Node,
+    /// The steps that were made, until one went wrong.
+    pub cells: Vec<(Step, Result<Outcome>)>,
+    /// What was read of what Flowgate sent.
+    pub packets: Result<Seen>,
+}
+
+/// A pair at work.
+struct Trial {
+    wire: Wire,
+    first: Node,
+    capture: Option<Capture>,
+    answers: Answers,
+    flowgate: Flowgate,
+    keepalived: Keepalived,
+    bed: Bed,
+}
+
+/// Makes those steps with a new pair.
+///
+/// # Errors
+/// The pair can't even begin.
+pub fn run(wire: Wire, first: Node, steps: &[Step]) -> Result<Row> {
+    let mut trial = Trial::new(wire, first)?;
+    let mut cells = Vec::new();
+    let begun = trial.begin().map_err(|error| trial.explain(error));
+    begun.with_context(|| format!("{wire}, {first} first"))?;
+    for &step in steps {
+        let outcome = trial.step(step).map_err(|error| trial.explain(error));
+        let failed = outcome.is_err();
+        cells.push((step, outcome));
+        if failed {
+            break;
+        }
+    }
+    let packets = trial.judge();
+    Ok(Row {
+        wire,
+        first,
+        cells,
+        packets,
+    })
+}
+
+impl Trial {
+    fn new(wire: Wire, first: Node) -> Result<Self> {
+        let bed = Bed::build(wire.version == Version::V3AsV2)?;
+        let binary = crate::flowgate::binary()?;
+        Ok(Self {
+            wire,
+            first,
+            capture: Some(Capture::start(bed.port())?),
+            answers: Answers::start(&bed)?,
+            flowgate: Flowgate::installed(&binary, bed.scratch(), bed.pins(), "")?,
+            keepalived: Keepalived::new(&bed)?,
+            bed,
+        })
+    }
+
+    /// The first node becomes active, the second one listens.
+    fn begin(&mut self) -> Result<()> {
+        let (first, second) = (self.first, self.first.other());
+        let before = Instant::now();
+        self.start(first, HIGH, true)?;
+        self.is(first, true)?;
+        self.answers.only(first, before, DEADLINE)?;
+        self.start(second, LOW, true)?;
+        self.is(second, false)?;
+        let now = Instant::now();
+        self.answers.only(first, now, DEADLINE)?;
+        self.is(first, true)?;
+        self.is(second, false)
+    }
+
+    fn step(&mut self, step: Step) -> Result<Outcome> {
+        match step {
+            Step::Stop => self.stop(),
+            Step::Preempt => self.preempt(),
+            Step::Split => self.split(),
+            Step::Crash => self.crash(),
+            Step::NoPreempt => self.no_preempt(),
+        }
+        .with_context(|| format!("{}, {} first, {}", self.wire, self.first, step.name()))
+    }
+
+    /// The first node resigns, so the second waits for its skew only.
+    fn stop(&mut self) -> Result<Outcome> {
+        let (first, second) = (self.first, self.first.other());
+        let now = Instant::now();
+        match first {
+            Node::Ours => drop(self.flowgate.stop(Signal::TERM)?),
+            Node::Theirs => self.keepalived.stop()?,
+        }
+        self.is(second, true)?;
+        self.answers.only(second, now, DEADLINE)?;
+        if first == Node::Theirs {
+            self.keepalived.ended()?;
+        }
+        let took = self.took(second, now, Duration::ZERO, self.wire.skew(LOW))?;
+        let span = self.answers.span(now);
+        ensure!(span.both <= EVERY * 5, "both answered for {:?}", span.both);
+        Ok(Outcome::new(took, span))
+    }
+
+    fn preempt(&mut self) -> Result<Outcome> {
+        let (first, second) = (self.first, self.first.other());
+        self.start(first, HIGH, true)?;
+        let now = Instant::now();
+        self.is(first, true)?;
+        self.is(second, false)?;
+        self.answers.only(first, now, DEADLINE)?;
+        let took = self.took(first, now, Duration::ZERO, self.wire.down(HIGH))?;
+        let span = self.answers.span(now);
+        ensure!(
+            span.both <= self.wire.interval(),
+            "both answered for {:?}",
+            span.both
+        );
+        Ok(Outcome::new(took, span))
+    }
+
+    /// Each half has an active node; afterwards the one of higher priority stays.
+    fn split(&mut self) -> Result<Outcome> {
+        let (first, second) = (self.first, self.first.other());
+        let now = Instant::now();
+        self.bed.split(true)?;
+        self.is(second, true)?;
+        self.is(first, true)?;
+        self.answers.also(second, now, DEADLINE)?;
+        self.answers.also(first, now, DEADLINE)?;
+        let earliest = self.wire.interval() * 2;
+        self.took(second, now, earliest, self.wire.down(LOW))?;
+        let now = Instant::now();
+        self.bed.split(false)?;
+        self.is(second, false)?;
+        self.is(first, true)?;
+        self.answers.only(first, now, DEADLINE)?;
+        let took = self.answers.last_of(second, now).unwrap_or_default();
+        let longest = self.wire.interval() + SLACK * slowness();
+        ensure!(
+            took <= longest,
+            "both answered for {took:?}, not {longest:?}"
+        );
+        Ok(Outcome::new(took, self.answers.span(now)))
+    }
+
+    /// The second node hears nothing, and takes over after three intervals and its skew. A
+    /// Flowgate that is dead answers no more by then; a keepalived has left its VIPs to the
+    /// kernel, which does.
+    fn crash(&mut self) -> Result<Outcome> {
+        let (first, second) = (self.first, self.first.other());
+        let now = Instant::now();
+        match first {
+            Node::Ours => self.flowgate.kill()?,
+            Node::Theirs => self.keepalived.kill()?,
+        }
+        self.is(second, true)?;
+        let mut ghost = false;
+        match first {
+            Node::Ours => self.answers.only(second, now, DEADLINE)?,
+            Node::Theirs => {
+                self.answers.also(second, now, DEADLINE)?;
+                ghost = self.answers.only(second, now, EVERY * 20).is_err();
+            }
+        }
+        let earliest = self.wire.interval() * 2;
+        let took = self.took(second, now, earliest, self.wire.down(LOW))?;
+        let span = self.answers.span(now);
+        if first == Node::Ours {
+            let lease = self.wire.interval() * 3 + EVERY * 2;
+            let last = self.answers.last_of(first, now).unwrap_or_default();
+            ensure!(last <= lease, "it answered {last:?} after its end");
+            ensure!(span.both.is_zero(), "both answered for {:?}", span.both);
+        }
+        Ok(Outcome {
+            ghost,
+            ..Outcome::new(took, span)
+        })
+    }
+
+    /// The first node comes back and leaves the second one active.
+    fn no_preempt(&mut self) -> Result<Outcome> {
+        let (first, second) = (self.first, self.first.other());
+        self.start(first, HIGH, false)?;
+        self.is(first, false)?;
+        let now = Instant::now();
+        let patient = self.wire.interval() * PATIENT;
+        eventually(DEADLINE, "time passes", || {
+            ensure!(self.active(second)?, "{second} is active no more");
+            ensure!(
+                !self.active(first)?,
+                "{first} is active, and shouldn't preempt"
+            );
+            Ok((now.elapsed() > patient).then_some(()))
+        })?;
+        self.answers.only(second, now, DEADLINE)?;
+        let span = self.answers.span(now);
+        ensure!(span == Span::default(), "{span:?}");
+        Ok(Outcome {
+            took: None,
+            span,
+            ghost: false,
+        })
+    }
+
+    /// Starts a node. keepalived has a state then, Flowgate answers its command line.
+    fn start(&mut self, node: Node, priority: u8, preempt: bool) -> Result<()> {
+        let part = Part { priority, preempt };
+        match node {
+            Node::Ours => {
+                let text = self.wire.flowgate(part);
+                fs::write(self.flowgate.configuration(), text)?;
+                self.flowgate.launch(&self.bed.ours)
+            }
+            Node::Theirs => {
+                let text = self.wire.keepalived(part, &self.keepalived.fifo());
+                self.keepalived.start(&self.bed, &text)
+            }
+        }
+    }
+
+    /// Whether a node says that it is active, or that it is standby; anything else is an error.
+    fn active(&mut self, node: Node) -> Result<bool> {
+        match node {
+            Node::Ours => {
+                let status = self.flowgate.json(&["vip", "status"])?;
+                match status["groups"][0]["state"].as_str() {
+                    Some("active") => Ok(true),
+                    Some("standby") => Ok(false),
+                    other => Err(Error::msg(format!("Flowgate is {other:?}"))),
+                }
+            }
+            Node::Theirs => match self.keepalived.state()? {
+                Some(keepalived::State::Master) => Ok(true),
+                Some(keepalived::State::Backup) => Ok(false),
+                other => Err(Error::msg(format!("keepalived is {other:?}"))),
+            },
+        }
+    }
+
+    /// Waits until a node says so.
+    fn is(&mut self, node: Node, active: bool) -> Result<()> {
+        let what = match active {
+            true => format!("{node} is active"),
+            false => format!("{node} is standby"),
+        };
+        eventually(DEADLINE, &what, || {
+            Ok((self.active(node)? == active).then_some(()))
+        })
+    }
+
+    /// How long after `now` a node first answered, which has to be in those bounds.
+    fn took(
+        &self,
+        node: Node,
+        now: Instant,
+        earliest: Duration,
+        latest: Duration,
+    ) -> Result<Duration> {
+        let first = self.answers.first(node, now);
+        let first = first.with_context(|| format!("{node} doesn't answer"))?;
+        let latest = latest + SLACK * slowness();
+        ensure!(
+            (earliest..=latest).contains(&first),
+            "{node} took over after {first:?}, not after {earliest:?} to {latest:?}"
+        );
+        Ok(first)
+    }
+
+    fn judge(&mut self) -> Result<Seen> {
+        let capture = self.capture.take().context("captured once")?;
+        judge::judge(&capture.finish(), self.wire, self.bed.scratch())
+    }
+
+    /// With what both have said.
+    fn explain(&self, error: Error) -> Error {
+        let keepalived = self.keepalived.log();
+        let lines: Vec<_> = keepalived.lines().rev().take(30).collect();
+        let keepalived: Vec<_> = lines.into_iter().rev().collect();
+        let vip = self.flowgate.command(&["vip", "status"]);
+        let vip = vip.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        error.context(format!(
+            "{}── flowgate vip status\n{}── keepalived\n{}\n",
+            self.flowgate.describe(),
+            vip.unwrap_or_default(),
+            keepalived.join("\n")
+        ))
+    }
+}
+
+impl Outcome {
+    fn new(took: Duration, span: Span) -> Self {
+        Self {
+            took: Some(took),
+            span,
+            ghost: false,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(took) = self.took else {
+            return f.write_str("ok");
+        };
+        let Span { silence, both } = self.span;
+        let [took, silence, both] = [took, silence, both].map(|time| time.as_millis());
+        write!(f, "ok {took}/{silence}/")?;
+        match self.ghost {
+            true => f.write_str("*"),
+            false => write!(f, "{both}"),
+        }
+    }
+}
