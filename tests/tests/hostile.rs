@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::flowgate::vrrp::{Convention, Interval, MAX_MESSAGE, Packet, Version as Number};
 use anyhow::{Context, Result, anyhow, ensure};
 use flowgate_tests::{
     flowgate::{self, Flowgate},
@@ -20,7 +21,6 @@ use flowgate_tests::{
     link::End,
     wait::{eventually, let_pass},
 };
-use lb_userspace::vrrp::{Convention, Interval, MAX_MESSAGE, Packet, Version as Number};
 use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 

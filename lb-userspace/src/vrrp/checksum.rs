@@ -8,13 +8,14 @@ use super::Version;
 pub const PROTOCOL: u8 = 112;
 
 /// What the checksum of version 3 over IPv4 covers. RFC 5798 could be read both ways,
-/// and implementations were; RFC 9568 section 5.2.8 settles on the pseudo-header.
+/// and implementations were. RFC 9568 section 5.2.8 settles on the message alone; keepalived
+/// counts the pseudo-header unless told otherwise, and so is the default here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Convention {
     /// The message and the pseudo-header of addresses, protocol and length.
     #[default]
     PseudoHeader,
-    /// The message alone, as in version 2.
+    /// The message alone, as in version 2 and by RFC 9568.
     AsV2,
 }
 

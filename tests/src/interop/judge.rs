@@ -67,7 +67,9 @@ fn one(frame: &Frame, fields: &Fields, wire: Wire, seen: &mut Seen) -> Result<()
     );
     let is_gratuitous = fields.has("arp.opcode")
         && fields.get("arp.src.proto_ipv4") == fields.get("arp.dst.proto_ipv4");
-    if fields.has("vrrp.version") {
+    // A node that has stopped refuses advertisements, and quotes them.
+    let is_error = fields.has("icmp.type") || fields.has("icmpv6.type");
+    if fields.has("vrrp.version") && !is_error {
         advert(frame, fields, wire)?;
         seen.adverts += 1;
         seen.resignations += usize::from(fields.get("vrrp.prio") == "0");

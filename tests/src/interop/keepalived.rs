@@ -15,7 +15,7 @@ use rustix::{
 };
 
 use super::bed::Bed;
-use crate::{process::Process, wait::eventually};
+use crate::{marks::processes_in, process::Process, wait::eventually};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -117,8 +117,13 @@ impl Keepalived {
     }
 
     /// Kills it with SIGKILL, and its child, which takes part in VRRP. Its kernel keeps the VIPs.
-    pub fn kill(&mut self) -> Result<()> {
-        self.process.take().context("keepalived runs")?.kill()
+    pub fn kill(&mut self, bed: &Bed) -> Result<()> {
+        self.process.take().context("keepalived runs")?.kill()?;
+        eventually(DEADLINE, "keepalived's child ends", || {
+            Ok(processes_in(&bed.theirs.path()).is_empty().then_some(()))
+        })?;
+        // Until someone has waited for the child, its number counts for a running keepalived's.
+        Ok(fs::remove_file(self.folder.join("vrrp.pid"))?)
     }
 
     /// Sends it SIGTERM; doesn't wait for its end.

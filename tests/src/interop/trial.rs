@@ -151,10 +151,23 @@ impl Trial {
         self.answers.only(first, before, DEADLINE)?;
         self.start(second, LOW, true)?;
         self.is(second, false)?;
+        self.stays(first)
+    }
+
+    /// Watches for longer than a standby would wait: that node is active all the time, the other
+    /// one hears it, and nobody else answers.
+    fn stays(&mut self, node: Node) -> Result<()> {
         let now = Instant::now();
-        self.answers.only(first, now, DEADLINE)?;
-        self.is(first, true)?;
-        self.is(second, false)
+        let patient = self.wire.interval() * PATIENT;
+        eventually(DEADLINE, "time passes", || {
+            ensure!(self.active(node)?, "{node} is active no more");
+            let other = node.other();
+            ensure!(!self.active(other)?, "{other} is active too");
+            Ok((now.elapsed() > patient).then_some(()))
+        })?;
+        let span = self.answers.span(now);
+        ensure!(span.both.is_zero(), "both answered for {:?}", span.both);
+        self.answers.only(node, Instant::now(), DEADLINE)
     }
 
     fn step(&mut self, step: Step) -> Result<Outcome> {
@@ -237,7 +250,7 @@ impl Trial {
         let now = Instant::now();
         match first {
             Node::Ours => self.flowgate.kill()?,
-            Node::Theirs => self.keepalived.kill()?,
+            Node::Theirs => self.keepalived.kill(&self.bed)?,
         }
         self.is(second, true)?;
         let mut ghost = false;
@@ -269,18 +282,8 @@ impl Trial {
         self.start(first, HIGH, false)?;
         self.is(first, false)?;
         let now = Instant::now();
-        let patient = self.wire.interval() * PATIENT;
-        eventually(DEADLINE, "time passes", || {
-            ensure!(self.active(second)?, "{second} is active no more");
-            ensure!(
-                !self.active(first)?,
-                "{first} is active, and shouldn't preempt"
-            );
-            Ok((now.elapsed() > patient).then_some(()))
-        })?;
-        self.answers.only(second, now, DEADLINE)?;
+        self.stays(second)?;
         let span = self.answers.span(now);
-        ensure!(span == Span::default(), "{span:?}");
         Ok(Outcome {
             took: None,
             span,
@@ -365,8 +368,8 @@ impl Trial {
         let vip = self.flowgate.command(&["vip", "status"]);
         let vip = vip.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
         error.context(format!(
-            "{}── flowgate vip status\n{}── keepalived\n{}\n",
-            self.flowgate.describe(),
+            "── flowgate\n{}── flowgate vip status\n{}── keepalived\n{}\n",
+            self.flowgate.log(),
             vip.unwrap_or_default(),
             keepalived.join("\n")
         ))

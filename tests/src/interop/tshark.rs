@@ -36,6 +36,7 @@ const FIELDS: &[&str] = &[
     "arp.src.hw_mac",
     "arp.src.proto_ipv4",
     "arp.dst.proto_ipv4",
+    "icmp.type",
     "icmpv6.type",
     "icmpv6.checksum.status",
     "icmpv6.nd.na.flag.r",

@@ -209,6 +209,10 @@ impl Wire {
                 text,
                 "    unicast_src_ip {own}\n    unicast_peer {{\n        {peer}\n    }}\n"
             );
+            if self.family == Family::V6 {
+                // It would be 64, which could have come from anywhere.
+                text.push_str("    unicast_ttl 255\n");
+            }
         }
         let _ = write!(
             text,
