@@ -2,7 +2,7 @@
 //! change nothing, and are counted.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -254,29 +254,45 @@ fn spoofed(stage: &mut Stage) -> Result<()> {
         hop_limit: 254,
         ..head
     };
+    // Where its advertisements come from.
+    let address = match stage.wire.family {
+        Family::V4 => Node::Ours.address(Family::V4),
+        Family::V6 => link_local(Node::Ours),
+    };
     let astray = Head {
-        destination: Node::Ours.address(stage.wire.family),
+        destination: address,
         ..head
     };
     let own = Head {
-        source: Node::Ours.address(stage.wire.family),
+        source: address,
         ..head
     };
     stage.unmoved(Node::Ours, || {
         stage.discards("hop_limit", far, &good)?;
-        let message = stage.message(255, astray);
+        let (astray, own) = [astray, own]
+            .map(|head| (head, stage.message(255, head)))
+            .into();
         match stage.wire.family {
-            // The kernel has no socket for it.
-            Family::V4 => stage.send(astray, &message)?,
-            Family::V6 => stage.discards("destination", astray, &message)?,
-        }
-        // IPv4's kernel takes nothing that claims to come from itself. (In IPv6 our
-        // advertisements come from another address, so this is a stranger's: left out.)
-        match stage.wire.family {
-            Family::V4 => stage.send(own, &stage.message(255, own)),
-            Family::V6 => Ok(()),
+            // IPv4's kernel hands on neither: it has no socket for the one, and takes nothing
+            // that claims to come from itself.
+            Family::V4 => {
+                stage.send(astray.0, &astray.1)?;
+                stage.send(own.0, &own.1)
+            }
+            Family::V6 => {
+                stage.discards("destination", astray.0, &astray.1)?;
+                stage.send(own.0, &own.1)?;
+                stage.named("own address")
+            }
         }
     })
+}
+
+/// The address that a node's kernel makes of its MAC.
+fn link_local(node: Node) -> IpAddr {
+    let [a, b, c, d, e, f] = node.mac().map(u16::from);
+    let words = [(a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f];
+    Ipv6Addr::new(0xfe80, 0, 0, 0, words[0], words[1], words[2], words[3]).into()
 }
 
 fn strangers(stage: &mut Stage) -> Result<()> {

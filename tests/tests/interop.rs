@@ -10,7 +10,7 @@ use flowgate_tests::{
         bed::Bed,
         capture::{Capture, Frame},
         judge::judge,
-        keepalived::Keepalived,
+        keepalived::{Keepalived, State},
         matrix,
         wire::{Cast, Family, HIGH, LOW, Node, Part, Version, Wire},
     },
@@ -34,8 +34,8 @@ const PLAIN: Wire = Wire {
     family: Family::V4,
 };
 
-/// Both at once, configured otherwise: keepalived after `change` of its file. Gives what status
-/// says of Flowgate's group once it and the log have those words.
+/// Flowgate joins a keepalived that `change` has configured otherwise. Gives what status says of
+/// its group once that and the log have those words.
 fn clash(
     wire: Wire,
     priority: u8,
@@ -53,9 +53,12 @@ fn clash(
     let mut keepalived = Keepalived::new(&bed)?;
     let text = wire.keepalived(part, &keepalived.fifo());
     let changed = change(text.clone());
-    ensure!(changed != text || priority == 255, "nothing clashes");
-    flowgate.launch(&bed.ours)?;
+    ensure!(changed != text, "nothing has changed");
     keepalived.start(&bed, &changed)?;
+    eventually(SOON, "keepalived is active", || {
+        Ok((keepalived.state()? == Some(State::Master)).then_some(()))
+    })?;
+    flowgate.launch(&bed.ours)?;
     let status = eventually(SOON, &format!("status and log say: {words}"), || {
         let status = flowgate.json(&["vip", "status"])?;
         let group = status["groups"][0].clone();
@@ -86,7 +89,9 @@ fn other_addresses_are_named() -> Result<()> {
 
 #[test]
 fn two_owners_are_named() -> Result<()> {
-    clash(PLAIN, 255, |text| text, "both nodes have priority 255").map(drop)
+    // keepalived's owner listens first, too, unless it is to begin as master.
+    let owner = |text: String| text.replace("state BACKUP", "state MASTER");
+    clash(PLAIN, 255, owner, "both nodes have priority 255").map(drop)
 }
 
 #[test]
