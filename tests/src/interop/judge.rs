@@ -76,7 +76,7 @@ fn one(frame: &Frame, fields: &Fields, wire: Wire, seen: &mut Seen) -> Result<()
     } else if is_gratuitous {
         arp(fields)?;
         seen.arps += 1;
-    } else if fields.get("icmpv6.type") == "136" && fields.get("icmpv6.nd.na.flag.s") == "0" {
+    } else if fields.get("icmpv6.type") == "136" && fields.get("ipv6.dst") == "ff02::1" {
         neighbour(fields)?;
         seen.neighbours += 1;
     } else {
@@ -213,11 +213,11 @@ fn neighbour(fields: &Fields) -> Result<()> {
             ("eth.src", &mac),
             ("eth.dst", ALL_NODES),
             ("ipv6.src", &vip),
-            ("ipv6.dst", "ff02::1"),
             ("ipv6.hlim", "255"),
             ("icmpv6.checksum.status", "1"),
             ("icmpv6.nd.na.target_address", &vip),
             ("icmpv6.nd.na.flag.r", "0"),
+            ("icmpv6.nd.na.flag.s", "0"),
             ("icmpv6.nd.na.flag.o", "1"),
             ("icmpv6.opt.linkaddr", &mac),
         ],

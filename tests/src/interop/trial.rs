@@ -359,7 +359,20 @@ impl Trial {
 
     fn judge(&mut self) -> Result<Seen> {
         let capture = self.capture.take().context("captured once")?;
-        judge::judge(&capture.finish(), self.wire, self.bed.scratch())
+        let seen = judge::judge(&capture.finish(), self.wire, self.bed.scratch())?;
+        ensure!(
+            seen.adverts > 0 && seen.arps > 0 && seen.neighbours > 0,
+            "{}: too little was sent: {seen:?}",
+            self.wire
+        );
+        // Every row begins with a stop of whoever is active first.
+        ensure!(
+            (seen.resignations > 0) == (self.first == Node::Ours),
+            "{}: {} resignations",
+            self.wire,
+            seen.resignations
+        );
+        Ok(seen)
     }
 
     /// With what both have said.
