@@ -1,5 +1,7 @@
 //! One `[[vrrp]]` with its `[[vrrp.track]]` tables.
 
+mod fit;
+
 use std::{collections::HashSet, net::IpAddr, num::NonZeroU8, ops::RangeInclusive, time::Duration};
 
 use toml::{Spanned, de::DeValue};
@@ -7,7 +9,7 @@ use toml::{Spanned, de::DeValue};
 use super::{
     error::Report,
     model::{Group, Service, Track, Tracked},
-    refusal::{Refusal, alternatives, listed, quoted},
+    refusal::Refusal,
     replication,
     roster::Roster,
     rules,
@@ -44,8 +46,6 @@ const ANNOUNCE_INTERVALS: RangeInclusive<Duration> =
 const PREEMPT_DELAYS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
 /// One packet goes to each peer at every advertisement.
 const MAX_PEERS: usize = 32;
-/// What fits into a packet of 1,500 bytes, and into the count's byte.
-const MOST_ADVERTISED: [usize; 2] = [255, 90];
 
 /// A group whose own keys have been read. What it says of addresses is held against the
 /// services', which are read after it.
@@ -143,10 +143,10 @@ impl<'a> Draft<'a> {
     ) -> Option<Group> {
         let mut group = self.group;
         for (track, place) in group.track.iter().zip(self.tracks) {
-            report.keep(&place, is_there(track, services))?;
+            report.keep(&place, fit::is_there(track, services))?;
         }
         group.vips = match self.vips {
-            Some(own) => report.keep(&self.keys.span("vips"), balanced(own, vips))?,
+            Some(own) => report.keep(&self.keys.span("vips"), fit::balanced(own, vips))?,
             None => vips.to_vec(),
         };
         if group.vips.is_empty() {
@@ -170,9 +170,11 @@ impl<'a> Draft<'a> {
             let services: HashSet<IpAddr> = services.iter().map(|service| service.vip).collect();
             pick.filter(|vip| services.contains(vip)).copied().collect()
         });
-        group.advertise =
-            report.keep(&self.keys.span(key), advertised(&group, advertise, is_ipv6))?;
-        report.keep(&self.keys.span("version"), fits(&group))?;
+        group.advertise = report.keep(
+            &self.keys.span(key),
+            fit::advertised(&group, advertise, is_ipv6),
+        )?;
+        report.keep(&self.keys.span("version"), fit::versions(&group))?;
         Some(group)
     }
 }
@@ -203,7 +205,7 @@ pub(super) fn finish(
         }
         let group = draft.finish(report, services, &vips)?;
         for other in &groups {
-            report.keep(&keys.place(), apart(&group, other))?;
+            report.keep(&keys.place(), fit::apart(&group, other))?;
         }
         for vip in &group.vips {
             if !taken.insert(*vip) {
@@ -351,108 +353,4 @@ fn tracks(report: &mut Report<'_>, keys: &Keys<'_>) -> Option<Vec<Placed>> {
         tracks.push((place, Track { what, penalty }));
     }
     Some(tracks)
-}
-
-fn is_there(track: &Track, services: &[Service]) -> Result<(), Refusal> {
-    let Tracked::Service { name, .. } = &track.what else {
-        return Ok(());
-    };
-    let names = services.iter().map(|service| service.name.as_str());
-    match services.iter().any(|service| service.name == *name) {
-        true => Ok(()),
-        false => Err(Refusal::new(
-            format!("there is no service {} to track", quoted(name)),
-            alternatives(name, names),
-        )),
-    }
-}
-
-/// Whether a group's VIPs are ones.
-fn balanced(own: Vec<IpAddr>, vips: &[IpAddr]) -> Result<Vec<IpAddr>, Refusal> {
-    match own.iter().find(|vip| vips.binary_search(vip).is_err()) {
-        None => Ok(own),
-        Some(other) => Err(Refusal::new(
-            format!("{other} is no service's VIP, nor in the pool of full-nat"),
-            "write what is to be answered for beside VIPs into `gateways`",
-        )),
-    }
-}
-
-fn advertised(group: &Group, list: Vec<IpAddr>, is_ipv6: bool) -> Result<Vec<IpAddr>, Refusal> {
-    let version = if is_ipv6 { "IPv6" } else { "IPv4" };
-    if list.is_empty() {
-        return Err(Refusal::new(
-            format!("the group advertises by {version}, and has no VIP of {version}"),
-            "set `address` to one of the VIPs' IP version",
-        ));
-    }
-    let most = MOST_ADVERTISED[usize::from(is_ipv6)];
-    if list.len() > most {
-        return Err(Refusal::new(
-            format!(
-                "these are {} VIPs, and an advertisement lists {most}",
-                list.len()
-            ),
-            "list a few, on all nodes the same, in `advertise`; all VIPs of the group move nevertheless",
-        ));
-    }
-    let stranger = list
-        .iter()
-        .find(|vip| !group.vips.contains(vip) || vip.is_ipv6() != is_ipv6);
-    match stranger {
-        None => Ok(list),
-        Some(vip) => Err(Refusal::new(
-            format!("{vip} is no VIP of the group, or not of its IP version"),
-            format!("list VIPs of {version} that the group has"),
-        )),
-    }
-}
-
-/// What has to do with versions.
-fn fits(group: &Group) -> Result<(), Refusal> {
-    let is_v2 = group.interval.version() == Version::V2;
-    if is_v2 && group.is_ipv6() {
-        return Err(Refusal::new(
-            "VRRP version 2 knows no IPv6",
-            "set version = 3, which other nodes of the group have to have too",
-        ));
-    }
-    if group.checksum_as_v2 && (is_v2 || group.is_ipv6()) {
-        return Err(Refusal::new(
-            "`checksum_as_v2` is for version 3 over IPv4",
-            "leave it out: there is one way of checksums here",
-        ));
-    }
-    let nodes = group.address.iter().chain(&group.peers);
-    match nodes
-        .into_iter()
-        .find(|node| node.is_ipv6() != group.is_ipv6())
-    {
-        None => Ok(()),
-        Some(node) => Err(Refusal::new(
-            format!("{node} isn't of the IP version of what is advertised"),
-            "advertisements are sent from and to addresses of the VIPs' IP version",
-        )),
-    }
-}
-
-/// Whether two groups can be told apart.
-fn apart(group: &Group, other: &Group) -> Result<(), Refusal> {
-    if group.name == other.name {
-        return Err(Refusal::new(
-            format!("there is a group {} already", quoted(&group.name)),
-            "give this one another name",
-        ));
-    }
-    let place = |group: &Group| (group.interface.clone(), group.vrid, group.is_ipv6());
-    if place(group) == place(other) {
-        return Err(Refusal::new(
-            format!(
-                "the groups {} have the same vrid on the same interface",
-                listed([group.name.as_str(), other.name.as_str()])
-            ),
-            "give each a vrid of its own",
-        ));
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@ mod back;
 mod way;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -19,17 +19,17 @@ use rtnetlink::{
 
 use super::*;
 
-const ETH0: u32 = 2;
-const ETH1: u32 = 3;
+pub(in crate::daemon) const ETH0: u32 = 2;
+pub(in crate::daemon) const ETH1: u32 = 3;
 /// VLAN 100 (802.1ad) on eth1, and VLAN 7 in it.
 const OUTER: u32 = 10;
-const INNER: u32 = 11;
+pub(in crate::daemon) const INNER: u32 = 11;
 
-fn ip(text: &str) -> IpAddr {
+pub(in crate::daemon) fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-fn link(ifindex: u32, name: &str, mtu: u32) -> LinkMessage {
+pub(in crate::daemon) fn link(ifindex: u32, name: &str, mtu: u32) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.header.index = ifindex;
     message.header.flags = LinkFlags::Up | LinkFlags::LowerUp;
@@ -61,7 +61,7 @@ fn family(address: IpAddr) -> AddressFamily {
     }
 }
 
-fn address(ifindex: u32, address: &str, length: u8) -> M {
+pub(in crate::daemon) fn address(ifindex: u32, address: &str, length: u8) -> M {
     let mut message = AddressMessage::default();
     message.header.family = family(ip(address));
     message.header.index = ifindex;
@@ -86,7 +86,12 @@ fn neighbour(ifindex: u32, address: &str) -> M {
 }
 
 /// A route, by a router if there is one.
-fn route(ifindex: u32, network: &str, length: u8, gateway: Option<&str>) -> M {
+pub(in crate::daemon) fn route(
+    ifindex: u32,
+    network: &str,
+    length: u8,
+    gateway: Option<&str>,
+) -> M {
     M::NewRoute(match ip(network) {
         IpAddr::V4(network) => {
             let mut route = RouteMessageBuilder::<Ipv4Addr>::new()
@@ -110,7 +115,7 @@ fn route(ifindex: u32, network: &str, length: u8, gateway: Option<&str>) -> M {
 }
 
 /// Two interfaces, of which the second has VLANs; servers on each, a router on the first.
-fn net() -> NetState {
+pub(in crate::daemon) fn net() -> NetState {
     NetState::from_dump(&[
         M::NewLink(link(ETH0, "eth0", 1_500)),
         M::NewLink(link(ETH1, "eth1", 9_000)),
@@ -133,7 +138,7 @@ fn net() -> NetState {
     ])
 }
 
-fn ports() -> Vec<Port> {
+pub(in crate::daemon) fn ports() -> Vec<Port> {
     let port = |name: &str, ifindex, egress| Port {
         name: name.to_owned(),
         ifindex,

@@ -183,3 +183,7 @@ pub fn numbers(config: &Config) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
 fn nanos(duration: Duration) -> Nanos {
     Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
 }
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Instant,
 };
 
 use lb_common::{
-    abi::{BackendState, Family, Forward, Keeping, Kind, Range, selector},
+    abi::{BackendState, Family, Forward, Keeping, Kind, NO_GROUP, Range, selector},
     limits,
     wheel::{Index, Slot},
 };
@@ -202,6 +202,33 @@ fn servers_that_keep_ports_have_chains_of_their_own() {
         ports
     };
     assert_eq!((chain(80), chain(0)), (vec![80, 81], vec![0]));
+}
+
+/// A VIP goes over to another group by one word of its record, a gateway comes and goes
+/// with its group, and whoever is in none is held always.
+#[test]
+fn vips_move_between_groups() {
+    let now = Instant::now();
+    let (own, gateway) = (vip(0), vip(9));
+    let groups = |groups: &[(IpAddr, u32)]| Target {
+        groups: groups.iter().copied().collect(),
+        ..one(BackendState::Active)
+    };
+    let records = |plan: &Plan| -> Vec<(IpAddr, u32)> {
+        let vips = plan.model.vips.iter();
+        vips.map(|(vip, record)| (*vip, record.group())).collect()
+    };
+    let alone = plan(&Model::default(), &groups(&[]), now).unwrap();
+    assert_eq!(records(&alone), [(own, NO_GROUP)]);
+    let both = groups(&[(own, 2), (gateway, 2)]);
+    let grouped = plan(&alone.model, &both, now).unwrap();
+    assert_eq!(records(&grouped), [(own, 2), (gateway, 2)]);
+    let moved = alone.model.vips[&own].in_group(2);
+    assert_eq!(grouped.writes[0], Write::Endpoint(moved));
+    assert_eq!(grouped.writes.len(), 2, "{:?}", grouped.writes);
+    assert!(plan(&grouped.model, &both, now).unwrap().writes.is_empty());
+    let again = plan(&grouped.model, &groups(&[(own, 3)]), now).unwrap();
+    assert_eq!(records(&again), [(own, 3)]);
 }
 
 #[test]
