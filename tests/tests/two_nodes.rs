@@ -109,7 +109,7 @@ fn configuration(side: Side, folder: &Path, more: &str) -> String {
     };
     let mut text = format!(
         "[node]\ninterfaces = [\"front\", \"back\"]\nmax_flows = 4096\n\n[[vrrp]]\nname = \"site\"\n\
-         interface = \"front\"\nvrid = 51\npriority = {priority}\ninterval = \"50ms\"\n\
+         interface = \"front\"\nvrid = 51\npriority = {priority}\ninterval = \"200ms\"\n\
          notify = \"{folder}/notify\"\n\n[[vrrp.track]]\ninterface = \"back\"\npenalty = 100\n\n\
          [[vrrp.track]]\nservice = \"echo\"\nbackends = 2\n\n[replication]\n\
          key_file = \"{folder}/cluster.key\"\nlisten = \"{}:5151\"\npeer = \"{}:5151\"\n\n\

@@ -241,7 +241,9 @@ pub(super) async fn handed_over(
                 .iter()
                 .filter(|group| begun.groups.contains(&group.name))
         };
-        if ours().all(|group| group.state != GroupState::Active) {
+        let is_done =
+            |group: &GroupView| group.state != GroupState::Active && group.active.is_some();
+        if ours().all(is_done) {
             let successor = |group: &GroupView| Successor {
                 group: group.name.clone(),
                 to: group.active.as_ref().map(|active| active.address),
@@ -251,10 +253,13 @@ pub(super) async fn handed_over(
         }
         let longest = ours().map(|group| group.interval_ms).max().unwrap_or(0);
         if start.elapsed() > Duration::from_millis(longest * INTERVALS) + LOOK {
-            let kept = ours().filter(|group| group.state == GroupState::Active);
-            let kept: Vec<_> = kept.map(|group| group.name.as_str()).collect();
+            let left = ours().filter(|group| !is_done(group));
+            let left: Vec<_> = left.map(|group| group.name.as_str()).collect();
             return Ok(Err((
-                format!("no standby took {} over: this node keeps it", kept.join(", ")),
+                match ours().any(|group| group.state == GroupState::Active) {
+                    true => format!("no standby took {} over: this node keeps it", left.join(", ")),
+                    false => format!("nobody is heard to be active in {}", left.join(", ")),
+                },
                 "does the other node run, and is it in the same group? Its `flowgate vip status` tells".to_owned(),
             )));
         }
