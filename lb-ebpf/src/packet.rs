@@ -138,10 +138,10 @@ impl<const LEN: usize> Window<LEN> {
     #[must_use]
     pub fn load<T: Word, const AT: usize>(self) -> T {
         const { assert!(AT + size_of::<T>() <= LEN) };
+        // Volatile keeps it one load, which kernels with efficient unaligned access (all
+        // that JIT XDP for x86-64 and arm64) take at any address.
         // SAFETY: whoever made the window has compared LEN with the frame's end, and
-        // the verifier has seen it. Volatile keeps it one load, which kernels with
-        // efficient unaligned access (all that JIT XDP for x86-64 and arm64) take
-        // at any address.
+        // the verifier has seen it.
         unsafe { ptr::read_volatile(self.0.add(AT).cast::<T>()) }
     }
 

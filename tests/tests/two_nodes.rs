@@ -230,10 +230,7 @@ fn an_operator_hands_over_and_reloads() -> Result<()> {
         fs::write(first.flowgate.configuration(), text)?;
         let refused = first.flowgate.command(&["reload"])?;
         let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
-        ensure!(
-            refused.contains("[[vrrp]]") && !refused.is_empty(),
-            "{refused}"
-        );
+        ensure!(refused.contains("[[vrrp]]"), "{refused}");
 
         // The standby stops, and then the active one has nobody to hand over to.
         first.flowgate.stop(Signal::TERM)?;

@@ -1,10 +1,9 @@
 //! `cargo xtask failover`.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 
-use crate::run::{become_program, cargo, is_root, run};
-use crate::setup::{self, Scope};
+use crate::run::become_measurement;
 
 /// Measures what faults of a pair of load balancers cost their clients (as root).
 ///
@@ -21,20 +20,5 @@ pub struct Arguments {
 
 /// Runs the verb.
 pub fn main(arguments: &Arguments) -> Result<()> {
-    if !is_root() {
-        bail!(
-            "this makes network namespaces and loads XDP programs, which takes root: \
-             run `cargo xtask failover` as root"
-        );
-    }
-    setup::ensure(Scope::All)?;
-    // It measures the binary beside its own.
-    let release = ["build", "--release", "--bins", "--package", "lb-userspace"];
-    run(cargo().args(release))?;
-    become_program(
-        cargo()
-            .args(["run", "--release", "--package", "flowgate-tests"])
-            .args(["--bin", "flowgate-failover", "--"])
-            .args(&arguments.failover),
-    )
+    become_measurement("failover", "flowgate-failover", &arguments.failover)
 }

@@ -1,10 +1,9 @@
 //! `cargo xtask interop`.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 
-use crate::run::{become_program, cargo, is_root, run};
-use crate::setup::{self, Scope};
+use crate::run::become_measurement;
 
 /// Puts Flowgate and keepalived into one VRRP group and looks who has the VIPs (as root).
 ///
@@ -21,19 +20,5 @@ pub struct Arguments {
 
 /// Runs the verb.
 pub fn main(arguments: &Arguments) -> Result<()> {
-    if !is_root() {
-        bail!(
-            "this makes network namespaces and loads XDP programs, which takes root: \
-             run `cargo xtask interop` as root"
-        );
-    }
-    setup::ensure(Scope::All)?;
-    // It runs the binary beside its own.
-    run(cargo().args(["build", "--package", "lb-userspace", "--bins"]))?;
-    become_program(
-        cargo()
-            .args(["run", "--package", "flowgate-tests"])
-            .args(["--bin", "flowgate-interop", "--"])
-            .args(&arguments.interop),
-    )
+    become_measurement("interop", "flowgate-interop", &arguments.interop)
 }

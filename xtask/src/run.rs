@@ -6,6 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::setup::{self, Scope};
+
 /// The workspace's root.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -40,6 +42,25 @@ pub fn become_program(command: &mut Command) -> Result<()> {
     let text = describe(command);
     let error = command.exec();
     Err(error).with_context(|| format!("couldn't start `{text}`"))
+}
+
+/// Becomes a program that measures the binary beside its own, in network namespaces: `verb`
+/// is what was typed.
+pub fn become_measurement(verb: &str, program: &str, arguments: &[String]) -> Result<()> {
+    if !is_root() {
+        bail!(
+            "this makes network namespaces and loads XDP programs, which takes root: \
+             run `cargo xtask {verb}` as root"
+        );
+    }
+    setup::ensure(Scope::All)?;
+    run(cargo().args(["build", "--release", "--bins", "--package", "lb-userspace"]))?;
+    become_program(
+        cargo()
+            .args(["run", "--release", "--package", "flowgate-tests"])
+            .args(["--bin", program, "--"])
+            .args(arguments),
+    )
 }
 
 /// Where a program is in PATH or in the folders of the administrator's tools,

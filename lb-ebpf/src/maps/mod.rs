@@ -179,9 +179,9 @@ pub fn remember(key: &FragmentKey, fragment: &Fragment) {
 #[inline(always)]
 #[must_use]
 pub fn fragment(key: &FragmentKey) -> Option<Fragment> {
-    // SAFETY: a value of the map; another CPU may be writing it, when a host sends two
-    // packets with one identification at once: then their fragments are mixed up anyway.
-    FRAGMENTS
-        .get_ptr(key)
-        .map(|at| unsafe { ptr::read_volatile(at) })
+    let at = FRAGMENTS.get_ptr(key)?;
+    // Another CPU may be writing it, when a host sends two packets with one identification at
+    // once: then their fragments are mixed up anyway.
+    // SAFETY: a value of the map, and any bit pattern is one.
+    Some(unsafe { ptr::read_volatile(at) })
 }

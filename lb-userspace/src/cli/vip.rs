@@ -214,17 +214,23 @@ pub(super) struct HandedOver {
 #[derive(Debug, Serialize)]
 struct Successor {
     group: String,
-    to: Option<IpAddr>,
+    to: IpAddr,
 }
 
 impl HandedOver {
     pub(super) fn text(&self) -> String {
-        let line = |one: &Successor| match one.to {
-            Some(to) => format!("{}: handed over to {to}\n", one.group),
-            None => format!("{}: handed over\n", one.group),
-        };
+        let line = |one: &Successor| format!("{}: handed over to {}\n", one.group, one.to);
         self.groups.iter().map(line).collect()
     }
+}
+
+/// Who has a group's addresses, if it isn't this node and is heard.
+fn successor(group: &GroupView) -> Option<Successor> {
+    let active = group.active.as_ref()?;
+    (group.state != GroupState::Active).then(|| Successor {
+        group: group.name.clone(),
+        to: active.address,
+    })
 }
 
 /// Waits for the end of a hand-over; an error and its way out if nobody took over.
@@ -241,19 +247,12 @@ pub(super) async fn handed_over(
                 .iter()
                 .filter(|group| begun.groups.contains(&group.name))
         };
-        let is_done =
-            |group: &GroupView| group.state != GroupState::Active && group.active.is_some();
-        if ours().all(is_done) {
-            let successor = |group: &GroupView| Successor {
-                group: group.name.clone(),
-                to: group.active.as_ref().map(|active| active.address),
-            };
-            let groups = ours().map(successor).collect();
+        if let Some(groups) = ours().map(successor).collect() {
             return Ok(Ok(HandedOver { groups }));
         }
         let longest = ours().map(|group| group.interval_ms).max().unwrap_or(0);
         if start.elapsed() > Duration::from_millis(longest * INTERVALS) + LOOK {
-            let left = ours().filter(|group| !is_done(group));
+            let left = ours().filter(|group| successor(group).is_none());
             let left: Vec<_> = left.map(|group| group.name.as_str()).collect();
             return Ok(Err((
                 match ours().any(|group| group.state == GroupState::Active) {

@@ -29,9 +29,8 @@ impl Namespace {
             "this test makes network namespaces: run it as root"
         );
         let made = std::thread::spawn(|| {
-            // SAFETY: this is unsafe for the sake of UnshareFlags::FILES, which would
-            // leave other threads' descriptors behind. Here no table of descriptors is
-            // unshared: only this thread's network namespace changes.
+            // SAFETY: only UnshareFlags::FILES is unsafe, which would leave other threads'
+            // descriptors behind; here only this thread's network namespace changes.
             unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("unshare");
             OwnedFd::from(File::open("/proc/thread-self/ns/net").expect("own namespace"))
         });

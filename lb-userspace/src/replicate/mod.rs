@@ -66,7 +66,7 @@ pub use key::{ClusterKey, KeyError};
 pub use key_file::KeyFileError;
 pub use receiver::{Receiver, Standby};
 pub use replicator::{Replicator, Setup, StartError};
-pub use roster::{Item, Kind, Member, Roster};
+pub use roster::{Item, Kind, Member, Roster, fold};
 pub use sender::{Active, Limits, Sender};
 pub use shadow::{Found, Room, Scan, Shadow, Urgency};
 pub use status::{Role, Status, Told, Traffic};

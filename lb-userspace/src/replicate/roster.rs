@@ -23,16 +23,22 @@ impl Member {
     /// a backend those of its service and the server's address and port.
     #[must_use]
     pub fn of(parts: &[&[u8]]) -> Self {
-        let mut digest = Context::new(&SHA256);
-        for part in parts {
-            // With its length, so that what one part lacks can't be in the next.
-            digest.update(&(part.len() as u64).to_be_bytes());
-            digest.update(part);
-        }
-        let mut member = [0; 16];
-        member.copy_from_slice(&digest.finish().as_ref()[..16]);
-        Member(member)
+        Member(fold(parts))
     }
+}
+
+/// A digest of these parts in this order: the first half of SHA-256.
+#[must_use]
+pub fn fold(parts: &[&[u8]]) -> [u8; 16] {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        // With its length, so that what one part lacks can't be in the next.
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&context.finish().as_ref()[..16]);
+    digest
 }
 
 /// A node's numbers and whom they stand for.

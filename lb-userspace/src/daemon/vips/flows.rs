@@ -1,20 +1,19 @@
 //! What replication is told of the flow table.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use lb_common::{
     abi::{Bucket, Identity, PortBucket},
     flow::{BUCKET_SLOTS, Tick, Timeouts},
 };
-use ring::digest::{SHA256, digest};
 use tracing::{info, warn};
 
 use super::Means;
 use crate::{
     config::model::Replication,
     datapath::{DatapathError, census::Ages},
-    plan::{Model, ServiceKey},
-    replicate::{ClusterKey, Kind, Limits, Member, Roster, Setup, Told, wire::Terms},
+    plan::{Id, Model, ServiceKey},
+    replicate::{ClusterKey, Kind, Limits, Member, Roster, Setup, Told, fold, wire::Terms},
 };
 
 /// Everything that replication works with.
@@ -61,37 +60,55 @@ fn terms(identity: &Identity, flow_slots: u64, pool: &[IpAddr]) -> Terms {
     Terms {
         flow_slots,
         pool: identity.pool.bits(),
-        flow_keys: short(&keys),
-        pool_addresses: short(&pool),
+        flow_keys: fold(&[&keys]),
+        pool_addresses: fold(&[&pool]),
         tick_ns: u64::try_from(Ages::new(identity).tick().as_nanos()).unwrap_or(u64::MAX),
     }
 }
 
-fn short(bytes: &[u8]) -> [u8; 16] {
-    let digest = digest(&SHA256, bytes);
-    let mut short = [0; 16];
-    short.copy_from_slice(&digest.as_ref()[..16]);
-    short
+/// This node's numbers of services and backends.
+#[derive(Default)]
+pub(super) struct Numbers {
+    services: BTreeMap<ServiceKey, u32>,
+    backends: BTreeMap<Id, u16>,
 }
 
-/// Whom this node's numbers of backends and services stand for.
-pub(super) fn roster(model: &Model) -> Roster {
-    let mut roster = Roster::new();
-    for (key, placed) in &model.services {
-        if let Ok(number) = u16::try_from(placed.number) {
-            roster.set(Kind::Service, number, Member::of(&[&service(*key)]));
+impl Numbers {
+    /// What the maps have, or are about to have.
+    pub(super) fn of(model: &Model) -> Self {
+        Numbers {
+            services: services(model).collect(),
+            backends: model.backends.clone(),
         }
     }
-    for (id, &number) in &model.backends {
-        let server = [
-            octets(id.server.ip()),
-            id.server.port().to_be_bytes().to_vec(),
-        ]
-        .concat();
-        let member = Member::of(&[&service(id.service), &server, &[id.forward as u8]]);
-        roster.set(Kind::Backend, number, member);
+
+    /// Whether the maps' are still these. Digests are made of them otherwise, which takes longer.
+    pub(super) fn are_of(&self, model: &Model) -> bool {
+        let known = self.services.iter().map(|(key, number)| (*key, *number));
+        self.backends == model.backends && known.eq(services(model))
     }
-    roster
+
+    /// Whom they stand for.
+    pub(super) fn roster(&self) -> Roster {
+        let mut roster = Roster::new();
+        for (key, &number) in &self.services {
+            if let Ok(number) = u16::try_from(number) {
+                roster.set(Kind::Service, number, Member::of(&[&service(*key)]));
+            }
+        }
+        for (id, &number) in &self.backends {
+            let port = id.server.port().to_be_bytes();
+            let server = [octets(id.server.ip()), port.to_vec()].concat();
+            let member = Member::of(&[&service(id.service), &server, &[id.forward as u8]]);
+            roster.set(Kind::Backend, number, member);
+        }
+        roster
+    }
+}
+
+fn services(model: &Model) -> impl Iterator<Item = (ServiceKey, u32)> + '_ {
+    let services = model.services.iter();
+    services.map(|(key, placed)| (*key, placed.number))
 }
 
 fn service(key: ServiceKey) -> Vec<u8> {

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use self::{
+    flows::Numbers,
     notify::{Notice, Notifier},
     settings::Burden,
 };
@@ -37,7 +38,7 @@ use crate::{
     datapath::{Object, Tables},
     net::NetState,
     plan::Model,
-    replicate::{ClusterKey, Replicator, Role, Roster, Told},
+    replicate::{ClusterKey, Replicator, Role, Told},
     vrrp::{Addresses, Command, GroupSetup, GroupStatus, Reason, Report, Runner, State},
 };
 
@@ -66,7 +67,8 @@ pub(super) struct Vips {
     groups: Vec<Known>,
     runner: Shared<Runner>,
     replicator: Option<Arc<Replicator>>,
-    roster: Roster,
+    /// What the roster that replication has was made of.
+    numbers: Numbers,
     notifier: Notifier,
     /// What replication reads the data plane's coarse clock from.
     tick: Arc<AtomicU8>,
@@ -95,7 +97,7 @@ impl Vips {
             groups: Vec::new(),
             runner: Arc::default(),
             replicator: None,
-            roster: Roster::new(),
+            numbers: Numbers::default(),
             notifier: Notifier::start(),
             tick: Arc::default(),
             news,
@@ -109,7 +111,7 @@ impl Vips {
     /// When a group's interface, address or socket can't be had.
     pub(super) fn start(means: Means<'_>) -> anyhow::Result<Self> {
         let mut vips = Vips {
-            roster: flows::roster(means.model),
+            numbers: Numbers::of(means.model),
             tick: Arc::new(AtomicU8::new(means.tick)),
             ..Vips::none()
         };
@@ -141,6 +143,8 @@ impl Vips {
         }
         vips.replicator = vips.replicate(&means)?.map(Arc::new);
         let (replicator, sender) = (vips.replicator.clone(), vips.sender.clone());
+        // Until it is there, replication waits with what it has to tell it.
+        let mut told = lock(&vips.runner);
         let runner = Runner::start(setups, move |report| {
             if let (Some(replicator), Report::Became { state, .. }) = (&replicator, &report) {
                 replicator.set_role(role(*state));
@@ -151,7 +155,8 @@ impl Vips {
         if vips.replicator.is_none() {
             runner.command(Command::InSync(true));
         }
-        *lock(&vips.runner) = Some(runner);
+        *told = Some(runner);
+        drop(told);
         Ok(vips)
     }
 
@@ -162,7 +167,7 @@ impl Vips {
         };
         let tick = Arc::clone(&self.tick);
         let tick = Box::new(move || tick.load(Ordering::Relaxed));
-        let setup = flows::setup(means, replication, key.clone(), self.roster.clone(), tick)
+        let setup = flows::setup(means, replication, key.clone(), self.numbers.roster(), tick)
             .context("replication")?;
         let (runner, sender) = (Arc::clone(&self.runner), self.sender.clone());
         let replicator = Replicator::start(setup, move |told| {
@@ -203,10 +208,9 @@ impl Vips {
         let Some(replicator) = &self.replicator else {
             return;
         };
-        let roster = flows::roster(model);
-        if roster != self.roster {
-            self.roster.clone_from(&roster);
-            replicator.set_roster(roster);
+        if !self.numbers.are_of(model) {
+            self.numbers = Numbers::of(model);
+            replicator.set_roster(self.numbers.roster());
         }
     }
 

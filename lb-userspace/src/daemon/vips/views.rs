@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
-use super::{Vips, lock};
+use super::{Known, Vips, lock};
 use crate::{
     api::vip::{
         ActiveView, ClashView, GroupState, GroupView, RefusedView, ReplicationRole,
         ReplicationView, TrafficView, TransitionView, VipStatus,
     },
     daemon::views::unix_seconds,
-    replicate::{Discard, Role, Status, Traffic},
+    replicate::{Role, Status, Traffic},
     vrrp::{GroupStatus, PacketError, State},
 };
 
@@ -18,16 +18,8 @@ impl Vips {
     pub(in crate::daemon) fn status(&self) -> VipStatus {
         let states = lock(&self.runner).as_ref().map(|runner| runner.status());
         let states = states.unwrap_or_default();
-        let groups = self
-            .groups
-            .iter()
-            .zip(&states)
-            .map(|(known, status)| GroupView {
-                interval_ms: u64::from(known.config.interval.centiseconds()) * 10,
-                tracked: known.burden.reasons.clone(),
-                addresses: known.config.addresses().collect(),
-                ..group(status)
-            });
+        let groups = self.groups.iter().zip(&states);
+        let groups = groups.map(|(known, status)| group(known, status));
         VipStatus {
             groups: groups.collect(),
             replication: self
@@ -38,7 +30,7 @@ impl Vips {
     }
 }
 
-fn group(status: &GroupStatus) -> GroupView {
+fn group(known: &Known, status: &GroupStatus) -> GroupView {
     let discarded = PacketError::LABELS.iter().zip(status.discarded);
     GroupView {
         name: status.name.clone(),
@@ -47,14 +39,14 @@ fn group(status: &GroupStatus) -> GroupView {
         reason: status.reason.to_string(),
         interface: status.interface.clone(),
         vrid: status.vrid,
-        interval_ms: 0,
+        interval_ms: u64::from(known.config.interval.centiseconds()) * 10,
         priority: status.priority,
         configured_priority: status.configured_priority,
-        tracked: Vec::new(),
+        tracked: known.burden.reasons.clone(),
         active: status
             .active
             .map(|(address, priority)| ActiveView { address, priority }),
-        addresses: Vec::new(),
+        addresses: known.config.addresses().collect(),
         transitions: status.transitions,
         last_transitions: status
             .last_transitions
@@ -93,9 +85,6 @@ fn state(state: State) -> GroupState {
 }
 
 fn replication(status: &Status) -> ReplicationView {
-    let discarded = Discard::ALL
-        .iter()
-        .map(|why| (why.label(), status.discarded.of(*why)));
     let traffic = |traffic: Traffic| TrafficView {
         datagrams: traffic.datagrams,
         bytes: traffic.bytes,
@@ -114,7 +103,7 @@ fn replication(status: &Status) -> ReplicationView {
         flows_written: status.slots_written,
         sent: traffic(status.sent),
         received: traffic(status.received),
-        discarded: happened(discarded),
+        discarded: happened(status.discarded.labelled()),
         refused: status.refused.map(|(refusal, at)| RefusedView {
             at: unix_seconds(at),
             reason: refusal.to_string(),
