@@ -9,6 +9,7 @@ pub mod desired;
 pub mod health;
 pub mod net;
 pub mod plan;
+mod realtime;
 pub mod replicate;
 pub mod scheduler;
 pub mod vrrp;

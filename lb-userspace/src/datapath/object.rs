@@ -18,7 +18,10 @@ use rustix::time::ClockId;
 #[cfg(doc)]
 use super::regions;
 use super::{DatapathError, kernel_error, memory::Shared, regions::Regions};
-use crate::config::model::{Clock, Timeouts};
+use crate::{
+    config::model::{Clock, Timeouts},
+    realtime,
+};
 
 /// The embedded object: programs [`PROGRAM`], [`PROGRAM_FRAGS`] and `tick`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flowgate.o"));
@@ -170,8 +173,7 @@ impl Object {
             .and_then(|program| program.try_into().ok())
             .expect("the object has this XDP program");
         if program.fd().is_err() {
-            program
-                .load()
+            realtime::aside(|| program.load())
                 .map_err(|e| kernel_error(format!("loading the XDP program {name}"), &e))?;
         }
         Ok(program)

@@ -55,7 +55,6 @@ mod limiter;
 mod machine;
 mod packet;
 mod packet_error;
-mod realtime;
 mod received;
 mod runner;
 mod socket;

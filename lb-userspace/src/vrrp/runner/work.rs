@@ -8,13 +8,15 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Command, Order, Report, flood::Flood, mailbox::Mailbox};
-use crate::vrrp::{
-    Event, Nanos, State,
-    announcer::Announcer,
-    group::{Group, clock},
+use crate::{
     realtime,
-    socket::Buffer,
-    status::Live,
+    vrrp::{
+        Event, Nanos, State,
+        announcer::Announcer,
+        group::{Group, clock},
+        socket::Buffer,
+        status::Live,
+    },
 };
 
 const MILLISECOND: Nanos = 1_000_000;
@@ -87,8 +89,10 @@ impl Work {
             group.on(Event::Start, &mut self.reports);
         }
         while let Some(rest) = self.turn(&mut buffer) {
+            realtime::here();
             self.wait(&rest);
         }
+        realtime::gone();
     }
 
     /// Everything that has been received, everything that is due, everything that has
