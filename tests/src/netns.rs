@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{CpuSet, LinkNameSpaceType, move_into_link_name_space, sched_setaffinity};
 
 use crate::marks;
 
@@ -22,6 +22,8 @@ use crate::marks;
 pub struct Namespace {
     name: String,
     handle: OwnedFd,
+    /// The CPU of its programs, if they have one.
+    cpu: Option<usize>,
 }
 
 impl Namespace {
@@ -43,7 +45,11 @@ impl Namespace {
                 return Err(error);
             }
         };
-        let namespace = Self { name, handle };
+        let namespace = Self {
+            name,
+            handle,
+            cpu: None,
+        };
         namespace.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
         namespace.ip("link set lo up")?;
         Ok(namespace)
@@ -62,6 +68,12 @@ impl Namespace {
             }
         }
         Ok(())
+    }
+
+    /// From now on, commands that run in it run on that CPU. (What the kernel does with a
+    /// packet it does where that was sent.)
+    pub fn keep_to(&mut self, cpu: usize) {
+        self.cpu = Some(cpu);
     }
 
     /// Its name, as `ip netns` shows it.
@@ -111,9 +123,17 @@ impl Namespace {
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
         let handle = self.handle.try_clone()?;
         let mut command = Command::new(program);
-        let enter = move || Ok(enter(&handle)?);
-        // SAFETY: the closure runs between fork and exec and makes one system
-        // call; it allocates nothing and takes no lock.
+        let cpu = self.cpu;
+        let enter = move || {
+            if let Some(cpu) = cpu {
+                let mut set = CpuSet::new();
+                set.set(cpu);
+                sched_setaffinity(None, &set)?;
+            }
+            Ok(enter(&handle)?)
+        };
+        // SAFETY: the closure runs between fork and exec and makes system calls
+        // only; it allocates nothing and takes no lock.
         unsafe { command.pre_exec(enter) };
         Ok(command)
     }

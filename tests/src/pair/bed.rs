@@ -13,7 +13,7 @@ use crate::{
     echo::Echo,
     interrupt,
     link::{End, address, cable, switch},
-    marks,
+    machine, marks,
     netns::Namespace,
     parrot::Parrot,
     xdp::{Attached, PASS, instruction},
@@ -176,6 +176,17 @@ impl Bed {
         self.scratch.path()
     }
 
+    /// Gives the first node's programs a CPU of their own from now on, and all else that this
+    /// thread starts the others: what they do doesn't keep other hosts waiting then. False where there
+    /// is one CPU only.
+    pub fn set_first_aside(&mut self) -> Result<bool> {
+        let cpu = machine::set_one_aside()?;
+        if let Some(cpu) = cpu {
+            self.nodes[Side::First as usize].host.keep_to(cpu);
+        }
+        Ok(cpu.is_some())
+    }
+
     /// A load balancer's host.
     pub fn node(&self, side: Side) -> &Node {
         &self.nodes[side as usize]
@@ -211,7 +222,7 @@ impl Bed {
                 let at = (if way.keeps_vip() { VIP } else { own }, PORT).into();
                 Ok(Served {
                     _parrot: Parrot::start(host, at, number)?,
-                    _echo: Echo::start(host, at)?,
+                    _echo: Echo::prompt(host, at)?,
                 })
             })
             .collect()

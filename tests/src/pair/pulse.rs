@@ -9,12 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{process::setpriority_process, thread::gettid};
+use crate::machine::come_first;
 
-/// The priority of these threads (nice): they do little, and that in time.
-const NICE: i32 = -15;
-
-/// The thread, until this is dropped.
+/// The thread, until this is dropped. It comes before others: it does little, and that in time.
 #[derive(Debug)]
 pub struct Pulse {
     stop: Arc<AtomicBool>,
@@ -40,7 +37,7 @@ impl Pulse {
         let stopped = Arc::clone(&stop);
         let worker = thread::spawn(move || {
             // Without it figures are only coarser.
-            let _ = setpriority_process(Some(gettid()), NICE);
+            let _ = come_first();
             while !stopped.load(Ordering::Relaxed) {
                 work();
             }

@@ -164,12 +164,13 @@ fn run(arguments: &Arguments) -> Result<Report> {
     });
     let json = json.transpose()?;
     open_many_files()?;
+    let cpus = machine::cpus()?.len();
     let trials = arguments.trials as usize;
     let rows = rounds::all(&contenders, &faults, trials, arguments.crowd())?;
     let report = Report {
         kernel: machine::kernel(),
         cpu: machine::cpu(),
-        cpus: machine::cpus()?.len(),
+        cpus,
         connections: arguments.connections,
         newcomers_per_second: arguments.newcomers,
         pause_ms: arguments.pause,

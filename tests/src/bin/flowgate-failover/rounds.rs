@@ -27,7 +27,10 @@ pub fn all(
     trials: usize,
     crowd: Crowd,
 ) -> Result<Vec<Row>> {
-    let bed = Bed::build()?;
+    let mut bed = Bed::build()?;
+    if !bed.set_first_aside()? {
+        eprintln!("one CPU only: what a node does keeps all others waiting");
+    }
     let mut rows: Vec<Row> = faults
         .iter()
         .flat_map(|fault| contenders.iter().map(|one| Row::new(&**one, *fault)))

@@ -4,10 +4,10 @@
 //! is the thread's; unless they are put off, to the kernel's thread for softirqs of that
 //! CPU, whose time is added.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
-use flowgate_tests::machine::pin_to;
+use flowgate_tests::machine::{come_first, pin_to};
 use rustix::time::{ClockId, clock_gettime};
 
 /// A CPU that this thread is on.
@@ -45,17 +45,4 @@ impl Turn {
         });
         Duration::from_nanos(own + softirqs.unwrap_or_default())
     }
-}
-
-/// Gives this thread a real-time priority until it ends, if that is permitted.
-fn come_first() -> Result<()> {
-    let priority = libc::sched_param { sched_priority: 1 };
-    // SAFETY: reads one sched_param, which outlives the call.
-    let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
-    let error = io::Error::last_os_error();
-    // Without it the figures only are noisier.
-    if set != 0 && error.raw_os_error() != Some(libc::EPERM) {
-        return Err(error).context("asking for a real-time priority");
-    }
-    Ok(())
 }
