@@ -41,6 +41,8 @@ pub(super) struct Feed {
     told: u64,
     /// When [`Feed::send`] was last called.
     called: u64,
+    /// Until then passes follow each other without a pause.
+    eager_until: u64,
 }
 
 /// What the standby knows of the roster.
@@ -94,6 +96,7 @@ impl Feed {
             again: 0,
             told: 0,
             called: 0,
+            eager_until: 0,
         };
         feed.cover_all();
         feed
@@ -118,10 +121,17 @@ impl Feed {
         self.told
     }
 
+    /// Until then the standby is to hear of everything as soon as can be.
+    pub(super) fn hurry(&mut self, until: u64) {
+        self.eager_until = self.eager_until.max(until);
+    }
+
     /// When there is something to do; 0 if that is now.
     pub(super) fn due(&self) -> u64 {
-        let is_busy =
-            self.pass.began.is_some() || !self.covers.is_empty() || !self.roster.to_send.is_empty();
+        let is_busy = self.called < self.eager_until
+            || self.pass.began.is_some()
+            || !self.covers.is_empty()
+            || !self.roster.to_send.is_empty();
         match self.pass.last_began {
             Some(at) if !is_busy => (at + self.limits.pass_every).min(self.flight.due()),
             _ => 0,
@@ -196,6 +206,7 @@ impl Feed {
         if self.tell_roster(now, roster, way) {
             // Who is called late in the middle of a pass, as on a busy machine, compares more at once.
             let late = match self.pass.began {
+                _ if now.ns < self.eager_until => LATE as usize,
                 Some(_) => (now.ns.saturating_sub(called) / MILLISECOND).clamp(1, LATE) as usize,
                 None => 1,
             };
@@ -250,7 +261,7 @@ impl Feed {
                 .pass
                 .last_began
                 .map_or(0, |at| at + self.limits.pass_every);
-            if now.ns < due {
+            if now.ns < due && now.ns >= self.eager_until {
                 return;
             }
             self.pass.began = Some(now.ns);

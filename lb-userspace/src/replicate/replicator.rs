@@ -24,7 +24,8 @@ use super::{
 };
 use crate::datapath::memory::Shared;
 
-/// The longest wait for the thread to take a roster: many times what a turn of it takes.
+/// The longest wait for the thread to take a roster, or for the standby to have caught up: many times
+/// what either takes.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What replication works with.
@@ -85,6 +86,8 @@ pub(super) enum Command {
     Role(Role),
     /// Answered when the roster is used for all that is sent from then on.
     Roster(Roster, SyncSender<()>),
+    /// Answered when the standby knows all that had changed by then, or there is none.
+    CatchUp(SyncSender<()>),
     Stop,
 }
 
@@ -145,6 +148,15 @@ impl Replicator {
         self.command(Command::Roster(roster, done));
         // A thread that takes longer doesn't run, and so sends nothing either.
         let _ = taken.recv_timeout(PATIENCE);
+    }
+
+    /// The standby is to take over: waits until it knows what has changed until now, some milliseconds, 100 at
+    /// most; and for a while it is told of all that changes at once. No wait where there is no standby.
+    pub fn catch_up(&self) {
+        let (done, caught_up) = mpsc::sync_channel(1);
+        self.command(Command::CatchUp(done));
+        // One that can't catch up may take over all the same.
+        let _ = caught_up.recv_timeout(PATIENCE);
     }
 
     /// How it stands.

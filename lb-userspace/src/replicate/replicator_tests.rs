@@ -53,6 +53,7 @@ struct Node {
     listen: SocketAddr,
     peer: SocketAddr,
     terms: Terms,
+    limits: Limits,
     key: u8,
     flows: Arc<Shared<Bucket>>,
     ports: Arc<Shared<PortBucket>>,
@@ -67,6 +68,7 @@ impl Node {
             listen,
             peer,
             terms: terms(FLOWS as u64),
+            limits: Limits::sized(FLOWS),
             key: 2,
             flows: Arc::new(Shared::zeroed((FLOWS / 8) as u32)),
             ports: Arc::new(Shared::zeroed(64)),
@@ -89,7 +91,7 @@ impl Node {
             peer: self.peer,
             terms: self.terms,
             timeouts: TIMEOUTS,
-            limits: Limits::sized(self.terms.flow_slots as usize),
+            limits: self.limits,
             roster: self.roster(9),
             flows: Arc::clone(&self.flows),
             ports: Arc::clone(&self.ports),
@@ -174,6 +176,41 @@ fn wait_for_sync([active, standby]: &[Node; 2]) -> Duration {
     let took = wait("in sync", both);
     wait("the same", || is_same(active, standby));
     took
+}
+
+/// Tables are compared once a second here, so what is there within 100 ms was told at once.
+#[test]
+fn a_standby_that_is_to_take_over_catches_up() {
+    let mut pair = pair();
+    for node in &mut pair {
+        node.limits.pass_every = 1_000 * MILLISECOND;
+        node.limits.sync_within = 10_000 * MILLISECOND;
+    }
+    start(&mut pair);
+    wait_for_sync(&pair);
+    let [active, standby] = &pair;
+    let is_idle = || active.status().lag > Some(Duration::from_millis(50));
+    wait("comparing pauses", is_idle);
+    for slot in [5, 70_000, FLOWS - 1] {
+        active.open(slot, 3);
+    }
+    active.replicator().catch_up();
+    assert!(is_same(active, standby), "the standby has caught up");
+    // What comes next is told at once, too.
+    active.open(1_234, 3);
+    wait("told", || is_same(active, standby));
+}
+
+/// Nobody is waited for where nobody follows.
+#[test]
+fn without_a_standby_there_is_nothing_to_wait_for() {
+    let [mut active, mut standby] = pair();
+    active.start(Role::Active);
+    let start = Instant::now();
+    active.replicator().catch_up();
+    standby.start(Role::Standby);
+    standby.replicator().catch_up();
+    assert!(start.elapsed() < Duration::from_millis(100));
 }
 
 #[test]

@@ -63,6 +63,9 @@ impl Limits {
     }
 }
 
+/// How long the standby hears of everything as soon as can be, when it may take over any moment.
+const EAGER: u64 = 300 * MILLISECOND;
+
 /// For the tables that are made if nothing else is asked for.
 impl Default for Limits {
     fn default() -> Self {
@@ -171,6 +174,13 @@ impl Sender {
     /// Numbers mean something else from now on. To be told before the tables hold entries with new numbers.
     pub fn set_roster(&mut self, roster: Roster) {
         self.roster = roster;
+    }
+
+    /// The standby takes over soon, and is told of all changes as they come until then.
+    pub fn hurry(&mut self, now: Now) {
+        if let Some(live) = &mut self.live {
+            live.feed.hurry(now.ns + EAGER);
+        }
     }
 
     /// The session ends in order: this node is active no longer.
@@ -373,8 +383,11 @@ impl Sender {
         let in_sync = synced.is_some_and(|at| now.ns < at + self.limits.sync_within);
         if in_sync != live.in_sync {
             live.in_sync = in_sync;
-            // The standby hears of it at once.
+            // The standby hears of it at once, and may take over then.
             live.beat = now.ns;
+            if in_sync {
+                live.feed.hurry(now.ns + EAGER);
+            }
             out.push(Action::InSync(in_sync));
         }
     }

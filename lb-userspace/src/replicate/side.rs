@@ -75,6 +75,13 @@ impl Side {
         }
     }
 
+    pub(super) fn hurry(&mut self, now: Now) {
+        match self {
+            Side::Off | Side::Standby(_) => {}
+            Side::Active(sender) => sender.hurry(now),
+        }
+    }
+
     pub(super) fn due(&self) -> Due {
         match self {
             Side::Off => Due::Never,

@@ -3,7 +3,10 @@
 use std::{
     io::ErrorKind,
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, PoisonError, mpsc::Receiver as Commands},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver as Commands, SyncSender},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -17,7 +20,7 @@ use rustix::{
 use super::{
     Action, Counts, Ending, MILLISECOND, Now, Receiver, Role, Sender, Setup, Status, Tables, Told,
     replicator::Command,
-    side::{Due, Side},
+    side::{Due, Progress, Side},
     socket::Socket,
 };
 
@@ -42,6 +45,8 @@ pub(super) struct Worker {
     /// When this node was active last, on both clocks, until a session as standby has been in sync.
     stepped_down: Option<Now>,
     status: Status,
+    /// Who waits until the standby has caught up with what had changed by then.
+    waiting: Vec<(u64, SyncSender<()>)>,
     /// Slots and discards of the sides before this one.
     before: ([u64; 2], Counts),
 }
@@ -66,6 +71,7 @@ impl Worker {
             start: Instant::now(),
             side: Side::Off,
             stepped_down: None,
+            waiting: Vec::new(),
             before: Default::default(),
         }
     }
@@ -106,6 +112,11 @@ impl Worker {
                     self.side.set_roster(roster);
                     // Nobody waits any more, if it took long.
                     let _ = done.send(());
+                }
+                Command::CatchUp(done) => {
+                    let now = self.now();
+                    self.side.hurry(now);
+                    self.waiting.push((now.ns, done));
                 }
                 Command::Stop => return false,
             }
@@ -264,7 +275,9 @@ impl Worker {
     }
 
     fn show(&mut self) {
-        let progress = self.side.progress(self.now());
+        let now = self.now();
+        let progress = self.side.progress(now);
+        self.answer(now, &progress);
         let (slots, mut discarded) = self.before;
         discarded.add_all(&progress.discarded);
         let status = &mut self.status;
@@ -275,6 +288,20 @@ impl Worker {
         status.slots_written = slots[1] + progress.slots[1];
         status.discarded = discarded;
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = *status;
+    }
+
+    /// Answers those who wait for the standby, and those who would wait for nobody.
+    fn answer(&mut self, now: Now, progress: &Progress) {
+        let is_followed = self.side.role() == Role::Active && progress.is_connected;
+        let synced = progress.lag.map(|lag| now.ns.saturating_sub(lag));
+        self.waiting.retain(|(since, done)| {
+            let waits = is_followed && synced.is_none_or(|synced| synced < *since);
+            if !waits {
+                // Who has lost patience doesn't listen any more.
+                let _ = done.send(());
+            }
+            waits
+        });
     }
 
     /// Sleeps until there is something to do, and until the pace allows it. Commands wait for neither.

@@ -245,6 +245,10 @@ impl Vips {
                 alternatives(only, names()),
             ));
         }
+        if let Some(replicator) = &self.replicator {
+            // The youngest flows, too.
+            replicator.catch_up();
+        }
         let runner = lock(&self.runner);
         let Some(runner) = &*runner else {
             return Err(refused(
@@ -338,7 +342,14 @@ impl Vips {
         let Some(runner) = runner else { return };
         info!("leaving the groups");
         // Replication goes on until the groups are left, and so does not end before.
-        if let Err(error) = tokio::task::spawn_blocking(move || runner.stop()).await {
+        let replicator = self.replicator.clone();
+        let leave = move || {
+            if let Some(replicator) = replicator {
+                replicator.catch_up();
+            }
+            runner.stop();
+        };
+        if let Err(error) = tokio::task::spawn_blocking(leave).await {
             error!("leaving the groups: {error}");
         }
         while let Ok(news) = self.news.try_recv() {
