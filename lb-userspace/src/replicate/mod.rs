@@ -58,6 +58,10 @@ mod refusal_tests;
 #[cfg(test)]
 mod relay;
 #[cfg(test)]
+mod replicator_hostile_tests;
+#[cfg(test)]
+mod replicator_testbed;
+#[cfg(test)]
 mod replicator_tests;
 #[cfg(test)]
 mod simulation;

@@ -79,6 +79,10 @@ pub type Nanos = u64;
 #[cfg(test)]
 mod announce_frame_tests;
 #[cfg(test)]
+mod machine_duty_tests;
+#[cfg(test)]
+mod machine_testbed;
+#[cfg(test)]
 mod machine_tests;
 #[cfg(test)]
 mod packet_tests;
