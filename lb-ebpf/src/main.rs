@@ -9,6 +9,7 @@
 use aya_ebpf::{macros::xdp, programs::XdpContext};
 use lb_ebpf::{
     clock, maps, node,
+    packet::Packet,
     steps::{self, step_plain4},
     transmit,
 };
@@ -27,8 +28,9 @@ pub fn flowgate_frags(context: XdpContext) -> u32 {
 
 #[inline(always)]
 fn way(context: &XdpContext) -> u32 {
+    let length = Packet::of(context.ctx).length();
     let outcome = steps::run(context.ctx, step_plain4);
-    maps::count(outcome);
+    maps::count(outcome, length);
     node::sample(context, outcome);
     transmit::action(outcome)
 }
