@@ -28,9 +28,9 @@ pub fn flowgate_frags(context: XdpContext) -> u32 {
 
 #[inline(always)]
 fn way(context: &XdpContext) -> u32 {
-    let length = Packet::of(context.ctx).length();
-    let outcome = steps::run(context.ctx, step_plain4);
-    maps::count(outcome, length);
+    let packet = &Packet::of(context.ctx);
+    let outcome = steps::run(packet, step_plain4);
+    maps::count(outcome, packet.length());
     node::sample(context, outcome);
     transmit::action(outcome)
 }

@@ -1,9 +1,6 @@
 //! What became of a packet, in one word: what isn't inlined gives back no more.
 
-use lb_common::{
-    limits,
-    verdict::{VERDICT_SLOTS, Verdict},
-};
+use lb_common::{limits, verdict::Verdict};
 
 use crate::{
     icmp,
@@ -18,9 +15,9 @@ use crate::{
 /// next, and what that is told:
 ///
 /// ```text
-/// 63     48 47        32 31 30  29                            0
-/// +--------+------------+--+--+-------------------------------+
-/// | counts | egress     | 0| c| verdict                       |
+/// 63     48 47 46     32 31 30                                0
+/// +--------+--+---------+--+----------------------------------+
+/// | counts | c| egress  | 0| verdict                          |
 /// +--------+--+---+-----+--+--+---------------+---------------+
 /// | number    | v | step   | 1| backend       | small         |
 /// +-----------+---+--------+--+---------------+---------------+
@@ -84,8 +81,11 @@ const NUMBER_BIT: u32 = 41;
 const NUMBER_BITS: u32 = 64 - NUMBER_BIT;
 const _: () = assert!(BACKEND_BIT + 16 <= 31);
 /// Set in a verdict about a packet for a client.
-const TO_CLIENT: u64 = 1 << 30;
+const TO_CLIENT: u64 = 1 << 47;
 const COUNTS_BIT: u32 = 48;
+const EGRESS_BIT: u32 = 32;
+const EGRESS: u64 = TO_CLIENT - 1;
+const _: () = assert!((limits::MAX_INTERFACES as u64) << EGRESS_BIT <= TO_CLIENT);
 const _: () = assert!((icmp::NO_PORT as u64) < 1 << NUMBER_BITS);
 const _: () = assert!(rewrite::SPREAD_BITS <= NUMBER_BITS);
 const _: () = assert!((limits::MAX_POOL as u64) << 16 <= 1 << NUMBER_BITS);
@@ -109,7 +109,7 @@ impl Outcome {
     #[inline(always)]
     #[must_use]
     pub fn back(verdict: Verdict) -> Self {
-        Outcome(verdict as u64 | u64::from(node::egress()) << 32)
+        Outcome(verdict as u64 | u64::from(node::egress()) << EGRESS_BIT)
     }
 
     /// It leaves for a next hop.
@@ -136,7 +136,7 @@ impl Outcome {
 
     #[inline(always)]
     fn sent(verdict: u32, hop: HopWords) -> Self {
-        Outcome(u64::from(verdict) | u64::from(hop.egress()) << 32)
+        Outcome(u64::from(verdict) | u64::from(hop.egress()) << EGRESS_BIT)
     }
 
     /// It takes another step.
@@ -214,18 +214,18 @@ impl Outcome {
         self.0 & STEP_BITS == Outcome::next::<I>(step).0
     }
 
-    /// The verdict's number, of what is no step: below [`VERDICT_SLOTS`].
+    /// The verdict's number.
     #[inline(always)]
     #[must_use]
     pub fn number(self) -> u32 {
-        self.0 as u32 & (VERDICT_SLOTS - 1)
+        self.0 as u32
     }
 
     /// Whether this is the verdict.
     #[inline(always)]
     #[must_use]
     pub fn is(self, verdict: Verdict) -> bool {
-        self.0 as u32 & !(TO_CLIENT as u32) == verdict as u32
+        self.number() == verdict as u32
     }
 
     /// The number of the backend that counts it; 0 for none.
@@ -246,7 +246,7 @@ impl Outcome {
     #[inline(always)]
     #[must_use]
     pub fn egress(self) -> u32 {
-        u32::from((self.0 >> 32) as u16)
+        ((self.0 & EGRESS) >> EGRESS_BIT) as u32
     }
 
     /// From the word that a step gives back.

@@ -185,6 +185,11 @@ impl Rig {
             .collect()
     }
 
+    /// All words of one of the program's arrays.
+    pub fn words(&self, name: &str) -> Shared<u64> {
+        self.object.shared(name).expect("mapping it")
+    }
+
     /// A backend's counters.
     pub fn counters(&self, number: u16) -> BackendCounters {
         self.counters.backend(number)

@@ -75,9 +75,9 @@ fn way(context: &XdpContext, plain: extern "C" fn(Context) -> u64) -> u32 {
     if !prologue::write(context.ctx) {
         return XDP_ABORTED;
     }
-    let length = Packet::of(context.ctx).length();
-    let outcome = steps::run(context.ctx, plain);
-    maps::count(outcome, length);
+    let packet = &Packet::of(context.ctx);
+    let outcome = steps::run(packet, plain);
+    maps::count(outcome, packet.length());
     node::sample(context, outcome);
     transmit::action(outcome)
 }

@@ -7,7 +7,7 @@
 //! may lose a count, as with per-CPU maps.) So additions are plain ones.
 
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
-use lb_common::verdict::Verdict;
+use lb_common::verdict::{VERDICT_SLOTS, Verdict};
 
 use super::region::{self, Region};
 use crate::{node, outcome::Outcome};
@@ -41,8 +41,9 @@ pub fn count(outcome: Outcome, length: usize) {
         return;
     };
     let verdicts = region::verdicts().inside(cpu).cast::<u64>();
-    // SAFETY: VERDICT_SLOTS counters of this CPU's own, and the number is below that.
-    unsafe { *verdicts.add(outcome.number() as usize) += 1 };
+    let place = outcome.number() & (VERDICT_SLOTS - 1);
+    // SAFETY: VERDICT_SLOTS counters of this CPU's own; the mask keeps the place below that.
+    unsafe { *verdicts.add(place as usize) += 1 };
     let backend = outcome.counted_by();
     if backend == 0 {
         return;

@@ -48,7 +48,7 @@ fn maps() -> Maps {
     tables.identity.store(0, &identity);
     Maps {
         tables,
-        counters: Counters::open(&object),
+        counters: Counters::open(&object).expect("counters"),
         _object: object,
     }
 }
