@@ -14,6 +14,10 @@ pub const MAX_WEIGHT: u16 = 256;
 pub const MAX_WHEEL: u32 = 65_537;
 /// Entries of all wheels together, with room for the replacements.
 pub const WHEEL_ENTRIES: u32 = 1 << 23;
+/// CPUs that count, each for itself, by their numbers: of all that the machine may have. With
+/// more the largest region of what they count would be beyond what the verifier lets a
+/// program address.
+pub const MAX_CPUS: u32 = 512;
 /// Interfaces that one node forwards between.
 pub const MAX_INTERFACES: u32 = 64;
 /// Port ranges of one VIP, those of both protocols together.

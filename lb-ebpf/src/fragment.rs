@@ -93,7 +93,6 @@ pub fn follow<I: Ip>(packet: &Packet, frame: &Frame, segment: &Segment<I>) -> Ou
             hash: first.hash,
             place: first.port,
         };
-        let length = packet.length();
         let refused = if is_full {
             let carried = Carried::Fragment;
             rewrite::forward_full(packet, frame, segment, carried, backend, first.port)
@@ -104,8 +103,7 @@ pub fn follow<I: Ip>(packet: &Packet, frame: &Frame, segment: &Segment<I>) -> Ou
         if let Some(refused) = refused {
             return refused;
         }
-        backend.count_in(length, 0);
-        return Outcome::to(Verdict::ForwardFragment, backend.hop());
+        return Outcome::to_backend(Verdict::ForwardFragment as u32, backend);
     }
     let to = if is_full {
         let Some(held) = ports::at(first.port) else {

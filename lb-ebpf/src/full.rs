@@ -56,7 +56,7 @@ pub fn to_server<I: Ip, const PLAIN: bool>(context: Context, step: Outcome) -> O
         return Outcome::here(Verdict::DropInternal);
     };
     let backend = BackendRef::get(held.slot.entry.backend());
-    let (length, place) = (packet.length(), step.told_number());
+    let place = step.told_number();
     let carried = Carried::Segment;
     if let Some(refused) = rewrite::forward_full(packet, frame, segment, carried, backend, place) {
         return refused;
@@ -69,9 +69,7 @@ pub fn to_server<I: Ip, const PLAIN: bool>(context: Context, step: Outcome) -> O
         };
         fragment::forth(segment, way);
     }
-    let verdict = step.small() as u32;
-    backend.count_in(length, u64::from(verdict == Verdict::ForwardNew as u32));
-    Outcome::sent(verdict, backend.hop())
+    Outcome::to_backend(step.small() as u32, backend)
 }
 
 /// To an address of ours, but to none of its services: the answer of a server, or to

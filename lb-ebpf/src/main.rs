@@ -9,6 +9,7 @@
 use aya_ebpf::{macros::xdp, programs::XdpContext};
 use lb_ebpf::{
     clock, maps, node,
+    packet::Packet,
     steps::{self, step_plain4},
     transmit,
 };
@@ -27,8 +28,9 @@ pub fn flowgate_frags(context: XdpContext) -> u32 {
 
 #[inline(always)]
 fn way(context: &XdpContext) -> u32 {
-    let outcome = steps::run(context.ctx, step_plain4);
-    maps::count(outcome);
+    let packet = &Packet::of(context.ctx);
+    let outcome = steps::run(packet, step_plain4);
+    maps::count(outcome, packet.length());
     node::sample(context, outcome);
     transmit::action(outcome)
 }

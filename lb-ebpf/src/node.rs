@@ -39,6 +39,9 @@ static POOL_SHAPE: u64 = 0;
 static PORT_MASK: u32 = 0;
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
+static CPUS: u32 = 0;
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
 static FOLD: [u64; 10] = [0; 10];
 
 macro_rules! constants {
@@ -63,6 +66,9 @@ constants! {
     egress: u32 = EGRESS;
     /// A mask that keeps the number of a bucket of ports inside their table.
     port_mask: u32 = PORT_MASK;
+    /// CPUs that have a block of counters: one more than the highest number that a CPU of this
+    /// machine can have.
+    cpus: u32 = CPUS;
     /// Its MAC address in the low 48 bits, as it lies in a packet.
     mac: u64 = MAC;
 }

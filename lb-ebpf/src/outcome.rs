@@ -10,13 +10,14 @@ use crate::{
     rewrite::{self, Way},
 };
 
-/// What became of a packet, and where it leaves if it is sent. Or the step that it takes
+/// What became of a packet, where it leaves if it is sent, and the backend that counts it: as
+/// one for a client if `c` is set, else as one for itself. Or the step that the packet takes
 /// next, and what that is told:
 ///
 /// ```text
-/// 63     48 47        32 31 30                                0
-/// +--------+------------+--+----------------------------------+
-/// |        | egress     | 0| verdict                          |
+/// 63     48 47 46     32 31 30                                0
+/// +--------+--+---------+--+----------------------------------+
+/// | counts | c| egress  | 0| verdict                          |
 /// +--------+--+---+-----+--+--+---------------+---------------+
 /// | number    | v | step   | 1| backend       | small         |
 /// +-----------+---+--------+--+---------------+---------------+
@@ -79,6 +80,12 @@ const FAMILY_BIT: u32 = 40;
 const NUMBER_BIT: u32 = 41;
 const NUMBER_BITS: u32 = 64 - NUMBER_BIT;
 const _: () = assert!(BACKEND_BIT + 16 <= 31);
+/// Set in a verdict about a packet for a client.
+const TO_CLIENT: u64 = 1 << 47;
+const COUNTS_BIT: u32 = 48;
+const EGRESS_BIT: u32 = 32;
+const EGRESS: u64 = TO_CLIENT - 1;
+const _: () = assert!((limits::MAX_INTERFACES as u64) << EGRESS_BIT <= TO_CLIENT);
 const _: () = assert!((icmp::NO_PORT as u64) < 1 << NUMBER_BITS);
 const _: () = assert!(rewrite::SPREAD_BITS <= NUMBER_BITS);
 const _: () = assert!((limits::MAX_POOL as u64) << 16 <= 1 << NUMBER_BITS);
@@ -102,7 +109,7 @@ impl Outcome {
     #[inline(always)]
     #[must_use]
     pub fn back(verdict: Verdict) -> Self {
-        Outcome(verdict as u64 | u64::from(node::egress()) << 32)
+        Outcome(verdict as u64 | u64::from(node::egress()) << EGRESS_BIT)
     }
 
     /// It leaves for a next hop.
@@ -112,11 +119,24 @@ impl Outcome {
         Outcome::sent(verdict as u32, hop)
     }
 
-    /// It leaves for a next hop, with the verdict of that number.
+    /// It leaves for a backend, which counts it, with the verdict of that number.
     #[inline(always)]
     #[must_use]
-    pub fn sent(verdict: u32, hop: HopWords) -> Self {
-        Outcome(u64::from(verdict) | u64::from(hop.egress()) << 32)
+    pub fn to_backend(verdict: u32, backend: BackendRef) -> Self {
+        let counts = u64::from(backend.number()) << COUNTS_BIT;
+        Outcome(Outcome::sent(verdict, backend.hop()).0 | counts)
+    }
+
+    /// It came from a backend for its client, and the backend counts it.
+    #[inline(always)]
+    #[must_use]
+    pub fn from_backend(self, backend: BackendRef) -> Self {
+        Outcome(self.0 | TO_CLIENT | u64::from(backend.number()) << COUNTS_BIT)
+    }
+
+    #[inline(always)]
+    fn sent(verdict: u32, hop: HopWords) -> Self {
+        Outcome(u64::from(verdict) | u64::from(hop.egress()) << EGRESS_BIT)
     }
 
     /// It takes another step.
@@ -208,11 +228,25 @@ impl Outcome {
         self.number() == verdict as u32
     }
 
+    /// The number of the backend that counts it; 0 for none.
+    #[inline(always)]
+    #[must_use]
+    pub fn counted_by(self) -> u32 {
+        (self.0 >> COUNTS_BIT) as u32
+    }
+
+    /// Whether the backend counts it as one for a client.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_to_client(self) -> bool {
+        self.0 & TO_CLIENT != 0
+    }
+
     /// The place in the device map of the interface that it leaves by.
     #[inline(always)]
     #[must_use]
     pub fn egress(self) -> u32 {
-        (self.0 >> 32) as u32
+        ((self.0 & EGRESS) >> EGRESS_BIT) as u32
     }
 
     /// From the word that a step gives back.

@@ -50,14 +50,13 @@ impl Packet {
         reason = "there is no other context than the kernel's"
     )]
     pub fn of(context: Context) -> Self {
+        // Asked first: no register must outlast a call that a program for one buffer doesn't
+        // make.
         // SAFETY: the context is this call's own.
+        let whole = node::has_buffers().then(|| unsafe { bpf_xdp_get_buff_len(context) as usize });
+        // SAFETY: likewise.
         let (start, end) = unsafe { ((*context).data as usize, (*context).data_end as usize) };
-        let length = if node::has_buffers() {
-            // SAFETY: likewise.
-            unsafe { bpf_xdp_get_buff_len(context) as usize }
-        } else {
-            end - start
-        };
+        let length = whole.unwrap_or(end - start);
         Packet {
             context,
             start,

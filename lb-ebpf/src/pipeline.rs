@@ -110,13 +110,11 @@ pub fn tunnel<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
     let backend = step.backend();
-    let (length, verdict) = (packet.length(), step.small() as u32);
     let way = Way::again(backend, step.told_number());
     if let Some(refused) = rewrite::tunnel::forward::<I, false>(packet, frame, way) {
         return Outcome::here(refused);
     }
-    backend.count_in(length, u64::from(verdict == Verdict::ForwardNew as u32));
-    Outcome::sent(verdict, backend.hop())
+    Outcome::to_backend(step.small() as u32, backend)
 }
 
 #[inline(always)]
@@ -228,9 +226,7 @@ pub fn chosen<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let segment = &I::parse(packet, frame).segment.any();
     let backend = step.backend();
     let way = Way::again(backend, step.told_number());
-    let verdict = step.small() as u32;
-    let opened = u64::from(verdict == Verdict::ForwardNew as u32);
-    forward::<I, false>(packet, frame, segment, way, verdict, opened)
+    forward::<I, false>(packet, frame, segment, way, step.small() as u32)
 }
 
 /// Sends a segment to the backend that was chosen, if there is one: in a `PLAIN` packet at
@@ -254,10 +250,10 @@ fn to_choice<I: Ip, const PLAIN: bool>(
     if !PLAIN {
         return Outcome::told_way::<I>(Step::Chosen, way, choice.verdict);
     }
-    forward::<I, true>(packet, frame, segment, way, choice.verdict, choice.opened)
+    forward::<I, true>(packet, frame, segment, way, choice.verdict)
 }
 
-/// Sends a segment its way, by which `opened` connections (1 or 0) begin.
+/// Sends a segment its way.
 #[inline(always)]
 fn forward<I: Ip, const PLAIN: bool>(
     packet: &Packet,
@@ -265,9 +261,7 @@ fn forward<I: Ip, const PLAIN: bool>(
     segment: &Segment<I>,
     way: Way,
     verdict: u32,
-    opened: u64,
 ) -> Outcome {
-    let length = packet.length();
     let carried = Carried::Segment;
     let refused = rewrite::forward::<I, PLAIN>(packet, frame, segment, carried, way, verdict);
     if segment.is_first && refused.is_none_or(Outcome::is_step) {
@@ -276,8 +270,7 @@ fn forward<I: Ip, const PLAIN: bool>(
     if let Some(refused) = refused {
         return refused;
     }
-    way.backend.count_in(length, opened);
-    Outcome::sent(verdict, way.backend.hop())
+    Outcome::to_backend(verdict, way.backend)
 }
 
 /// To nobody of ours: the answer of a server in `nat`, or the node's own business.

@@ -23,8 +23,6 @@ pub struct Choice {
     pub backend: BackendRef,
     /// How that came: the verdict's number.
     pub verdict: u32,
-    /// Connections that begin by it: 1 or 0.
-    pub opened: u64,
     /// The number of the flow's place, see [`Slot::number`].
     pub place: u32,
 }
@@ -35,7 +33,6 @@ impl Choice {
         Choice {
             backend,
             verdict: verdict as u32,
-            opened: u64::from(verdict as u32 == Verdict::ForwardNew as u32),
             place: 0,
         }
     }
@@ -45,7 +42,6 @@ impl Choice {
     fn any(self) -> Self {
         Choice {
             verdict: node::any(u64::from(self.verdict)) as u32,
-            opened: node::any(self.opened),
             ..self
         }
     }
@@ -63,7 +59,6 @@ impl Choice {
         Choice {
             backend: BackendRef::NONE,
             verdict: verdict as u32,
-            opened: 0,
             place: 0,
         }
     }
@@ -324,19 +319,17 @@ fn unentered<I: Ip, F: Flows<I>>(slot: wheel::Slot, segment: &Segment<I>, key: &
         }
         verdict = Verdict::ForwardUntracked as u32;
     }
-    let opened = u64::from(verdict == Verdict::ForwardNew as u32);
     let number = node::any(u64::from(number)) as u16;
     if number == 0 {
         return Choice::none(Verdict::DropNoBackend);
     }
     let backend = BackendRef::get(number);
-    if opened != 0 {
+    if verdict == Verdict::ForwardNew as u32 {
         watch::opened(segment, backend);
     }
     Choice {
         backend,
         verdict,
-        opened,
         place: 0,
     }
 }

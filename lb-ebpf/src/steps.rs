@@ -12,8 +12,9 @@ use crate::{
 /// The whole way of a packet; `plain` is that of a plain one of IPv4.
 #[inline(always)]
 #[must_use]
-pub fn run(context: Context, plain: extern "C" fn(Context) -> u64) -> Outcome {
-    let outcome = match frame::kind(&Packet::of(context)) {
+pub fn run(packet: &Packet, plain: extern "C" fn(Context) -> u64) -> Outcome {
+    let context = packet.context();
+    let outcome = match frame::kind(packet) {
         Some(frame::IPV4) => direct4(context, Outcome::from_word(plain(context))),
         Some(frame::IPV6) => direct6(context, Outcome::from_word(step_plain6(context))),
         _ => Outcome::next::<V4>(Step::General),

@@ -38,6 +38,7 @@ mod tags;
 mod too_big;
 mod tunnel;
 
+mod blocks;
 mod clock;
 mod coverage;
 mod flood;

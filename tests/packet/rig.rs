@@ -15,14 +15,12 @@ use aya::{
 };
 use flowgate::datapath::{
     Constants, Object, Tables,
-    counters::Counters,
+    counters::{BackendCounters, Counters},
     memory::Shared,
     object::{self, OBJECT},
 };
 use lb_common::{
-    abi::{
-        Address, BackendCounters, Bucket, Endpoint, Family, Identity, Pool, PortBucket, ipv4, ipv6,
-    },
+    abi::{Address, Bucket, Endpoint, Family, Identity, Pool, PortBucket, ipv4, ipv6},
     verdict::Verdict,
 };
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
@@ -126,8 +124,8 @@ impl Rig {
             .put_device(OTHER_SLOT, OTHER_IFINDEX)
             .expect("a device");
         tables.put_pool(&[POOL4.into(), POOL6.into()]);
-        let counters = Counters::open(&mut object);
-        let counted = counters.verdicts().expect("counters");
+        let counters = Counters::open(&object).expect("counters");
+        let counted = counters.verdicts();
         Rig {
             object,
             tables,
@@ -177,7 +175,7 @@ impl Rig {
 
     /// The verdicts counted since the last look, and how often.
     pub fn risen(&mut self) -> Vec<(Verdict, u64)> {
-        let now = self.counters.verdicts().expect("counters");
+        let now = self.counters.verdicts();
         let before = std::mem::replace(&mut self.counted, now);
         self.counted
             .iter()
@@ -187,9 +185,14 @@ impl Rig {
             .collect()
     }
 
+    /// All words of one of the program's arrays.
+    pub fn words(&self, name: &str) -> Shared<u64> {
+        self.object.shared(name).expect("mapping it")
+    }
+
     /// A backend's counters.
     pub fn counters(&self, number: u16) -> BackendCounters {
-        self.counters.backend(number).expect("counters")
+        self.counters.backend(number)
     }
 }
 

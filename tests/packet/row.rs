@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use lb_common::{abi::BackendCounters, verdict::Verdict};
+use flowgate::datapath::counters::BackendCounters;
+use lb_common::verdict::Verdict;
 
 use crate::{
     diff,

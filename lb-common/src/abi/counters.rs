@@ -1,19 +1,19 @@
 use super::Record;
+use crate::verdict::VERDICT_SLOTS;
 
-/// What went to and came from one backend, counted by each CPU for itself.
+/// Packets by verdict, counted by each CPU for itself: whole cache lines of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct VerdictCounts(pub [u64; VERDICT_SLOTS as usize]);
+
+/// What went to a backend, or came from it, counted by each CPU for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct BackendCounters {
-    /// Packets from clients.
-    pub packets_in: u64,
-    /// Bytes from clients, whole frames without the frame check sequence.
-    pub bytes_in: u64,
-    /// Packets to clients (`nat` only: with `dsr` they take another way).
-    pub packets_out: u64,
-    /// Bytes to clients (`nat` only), whole frames as they came from the server.
-    pub bytes_out: u64,
-    /// Connections scheduled to it.
-    pub connections: u64,
+#[repr(C, align(16))]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes: whole frames as they came, without the frame check sequence.
+    pub bytes: u64,
 }
 
 /// Where a service's round robin stands, for each CPU by itself.
@@ -24,9 +24,14 @@ pub struct Cursor {
     pub next: u64,
 }
 
-// SAFETY: u64 fields only.
-unsafe impl Record for BackendCounters {}
-const _: () = assert!(size_of::<BackendCounters>() == 40);
+// SAFETY: u64s, nothing else.
+unsafe impl Record for VerdictCounts {}
+const _: () = assert!(size_of::<VerdictCounts>() == VERDICT_SLOTS as usize * 8);
+const _: () = assert!(size_of::<VerdictCounts>().is_multiple_of(64));
+
+// SAFETY: two u64.
+unsafe impl Record for Traffic {}
+const _: () = assert!(size_of::<Traffic>() == 16);
 
 // SAFETY: one u64.
 unsafe impl Record for Cursor {}

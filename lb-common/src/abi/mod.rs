@@ -18,7 +18,7 @@ mod tunnel;
 mod watch;
 
 pub use backend::{Backend, BackendState, Forward};
-pub use counters::{BackendCounters, Cursor};
+pub use counters::{Cursor, Traffic, VerdictCounts};
 pub use endpoint::{
     Endpoint, Keeping, Kind, Range, WHEEL_CHUNK, Wheel, WheelChunk, family_of, selector,
 };
@@ -35,7 +35,7 @@ use crate::flow::BUCKET_SLOTS;
 
 /// Changes with any change of a record's layout or of a map's size. Pinned maps
 /// of another version are not touched.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// A record in a map.
 ///

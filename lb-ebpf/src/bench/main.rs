@@ -75,8 +75,9 @@ fn way(context: &XdpContext, plain: extern "C" fn(Context) -> u64) -> u32 {
     if !prologue::write(context.ctx) {
         return XDP_ABORTED;
     }
-    let outcome = steps::run(context.ctx, plain);
-    maps::count(outcome);
+    let packet = &Packet::of(context.ctx);
+    let outcome = steps::run(packet, plain);
+    maps::count(outcome, packet.length());
     node::sample(context, outcome);
     transmit::action(outcome)
 }

@@ -189,12 +189,11 @@ pub fn to_backend<I: Ip>(
     way: Way,
 ) -> Option<Outcome> {
     let quote = &quoted(packet, frame, error)?;
-    let length = packet.length();
     if let Some(refused) = rewrite::forward_error(packet, frame, error, quote, way) {
         return Some(refused);
     }
-    way.backend.count_in(length, 0);
-    Some(Outcome::to(Verdict::ForwardError, way.backend.hop()))
+    let verdict = Verdict::ForwardError as u32;
+    Some(Outcome::to_backend(verdict, way.backend))
 }
 
 /// The number of the pool's port that an ICMP error is about what we have sent from. Or

@@ -3,7 +3,7 @@ use lb_common::{
     tags::Tags,
 };
 
-use super::{BACKEND_COUNTERS, field, region, word};
+use super::{field, region, word};
 use crate::ip::Address;
 
 const _: () = assert!(core::mem::offset_of!(Backend, port) == 4 * 8);
@@ -160,32 +160,6 @@ impl BackendRef {
     #[must_use]
     pub fn sharing(self) -> u16 {
         field!(self.record, sharing)
-    }
-
-    /// Counts a packet of `length` bytes from a client, by which `opened` connections
-    /// (1 or 0) began.
-    #[inline(always)]
-    pub fn count_in(self, length: usize, opened: u64) {
-        if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(u32::from(self.number)) {
-            // SAFETY: counters of this CPU's own, which no one else writes.
-            unsafe {
-                (*counters).packets_in += 1;
-                (*counters).bytes_in += length as u64;
-                (*counters).connections += opened;
-            }
-        }
-    }
-
-    /// Counts a packet of `length` bytes to a client.
-    #[inline(always)]
-    pub fn count_out(self, length: usize) {
-        if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(u32::from(self.number)) {
-            // SAFETY: counters of this CPU's own, which no one else writes.
-            unsafe {
-                (*counters).packets_out += 1;
-                (*counters).bytes_out += length as u64;
-            }
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! each once.
 
 mod backend;
+mod count;
 mod endpoint;
 mod ports;
 mod region;
@@ -20,19 +21,17 @@ use aya_ebpf::{
 };
 use lb_common::{
     abi::{
-        Address, BackendCounters, Cursor, Fragment, FragmentKey, Identity, Load, Neighbour,
-        WHEEL_CHUNK, WatchCount, Wheel,
+        Address, Fragment, FragmentKey, Identity, Load, Neighbour, WHEEL_CHUNK, WatchCount, Wheel,
     },
     limits,
-    verdict::VERDICT_SLOTS,
     wheel::Slot,
 };
 
 #[cfg(doc)]
 use crate::node;
-use crate::outcome::Outcome;
 
 pub use backend::{BackendRef, HopWords};
+pub use count::{advance, count};
 pub use endpoint::{EndpointRef, is_known};
 pub use ports::{PortSlot, pool_address, port_bucket};
 pub use route::{Destination, route};
@@ -49,14 +48,6 @@ static NEIGHBOURS6: HashMap<Address, Neighbour> =
     HashMap::with_max_entries(limits::MAX_NEIGHBOURS, 0);
 #[map]
 static DEVICES: DevMap = DevMap::with_max_entries(limits::MAX_INTERFACES, 0);
-#[map]
-static CURSORS: PerCpuArray<Cursor> = PerCpuArray::with_max_entries(limits::MAX_SERVICES, 0);
-#[map]
-static BACKEND_COUNTERS: PerCpuArray<BackendCounters> =
-    PerCpuArray::with_max_entries(limits::MAX_BACKENDS + 1, 0);
-#[map]
-static VERDICTS: PerCpuArray<[u64; VERDICT_SLOTS as usize]> = PerCpuArray::with_max_entries(1, 0);
-
 #[map]
 static TOO_BIG: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -87,17 +78,6 @@ macro_rules! word {
 }
 use field;
 use word;
-
-/// Counts a packet's outcome.
-#[inline(always)]
-pub fn count(outcome: Outcome) {
-    if let Some(counters) = VERDICTS.get_ptr_mut(0) {
-        let index = outcome.number() as usize & (VERDICT_SLOTS as usize - 1);
-        // SAFETY: VERDICT_SLOTS counters of this CPU's own, which no one else writes; the
-        // mask keeps the index below that.
-        unsafe { *counters.cast::<u64>().add(index) += 1 };
-    }
-}
 
 /// A bucket of the flow table, by a number that [`node::flow_shift`] bounds.
 #[inline(always)]
@@ -139,23 +119,6 @@ pub fn less_loaded(one: Slot, other: Slot) -> Slot {
     // may be lost until userspace counts again.
     unsafe { ptr::write_volatile(at.cast::<u64>(), more.bits()) };
     chosen
-}
-
-/// The next place in a service's wheel, by this CPU's count.
-#[inline(always)]
-#[must_use]
-pub fn advance(service: u32, length: u32) -> u32 {
-    let Some(cursor) = CURSORS.get_ptr_mut(service) else {
-        return 0;
-    };
-    // SAFETY: a cursor of this CPU's own; userspace writes it before the service
-    // is there.
-    unsafe {
-        let next = (*cursor).next;
-        let place = if next < u64::from(length) { next } else { 0 };
-        (*cursor).next = place + 1;
-        place as u32
-    }
 }
 
 /// Sends the frame out of another interface.

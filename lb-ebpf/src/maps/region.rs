@@ -7,8 +7,8 @@
 
 use lb_common::{
     abi::{
-        Address, Backend, Bucket, Endpoint, Lease, Load, PortBucket, Route, Route6, Tunnel, Watch,
-        WheelChunk,
+        Address, Backend, Bucket, Cursor, Endpoint, Lease, Load, PortBucket, Route, Route6,
+        Traffic, Tunnel, VerdictCounts, Watch, WheelChunk,
     },
     limits,
 };
@@ -91,4 +91,14 @@ regions! {
     routes = ROUTES: [Route; limits::MAX_ROUTES];
     /// Routes of IPv6.
     routes6 = ROUTES6: [Route6; limits::MAX_ROUTES];
+    /// Packets by verdict. A node's has a block for each of its CPUs, as those below have.
+    verdicts = VERDICTS: [VerdictCounts; limits::MAX_CPUS];
+    /// Where the round robin of services stands, by their numbers.
+    cursors = CURSORS: [[Cursor; limits::MAX_SERVICES as usize]; limits::MAX_CPUS];
+    /// What came for backends, by their numbers.
+    to_backends = TO_BACKENDS: [[Traffic; limits::MAX_BACKENDS as usize + 1]; limits::MAX_CPUS];
+    /// What came from them for clients (`nat` only: with `dsr` it takes another way).
+    to_clients = TO_CLIENTS: [[Traffic; limits::MAX_BACKENDS as usize + 1]; limits::MAX_CPUS];
+    /// Connections that were scheduled to them.
+    connections = CONNECTIONS: [[u64; limits::MAX_BACKENDS as usize + 1]; limits::MAX_CPUS];
 }

@@ -245,8 +245,7 @@ pub fn send_back(
         }
         outcome = Outcome::to(verdict, way.hop);
     }
-    backend.count_out(packet.length());
-    outcome
+    outcome.from_backend(backend)
 }
 
 /// Whether a packet's time to live ends here (RFC 1812 section 5.3.1, RFC 8200 section 3).

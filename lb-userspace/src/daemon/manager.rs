@@ -39,7 +39,7 @@ use super::{
 use crate::{
     api::{
         server::{ControlError, ErrorKind},
-        types::{ApiError, ChangeReply, ReloadReply, Stats, Status},
+        types::{ApiError, ChangeReply, ReloadReply, Status},
     },
     cli::RunArgs,
     config::model::Config,
@@ -141,7 +141,7 @@ impl Manager {
         // Whoever asked may have gone away; then the answer is nobody's.
         match request {
             Request::Status(reply) => drop(reply.send(self.status().map_err(failed))),
-            Request::Stats(reply) => drop(reply.send(self.stats().map_err(failed))),
+            Request::Stats(reply) => drop(reply.send(Ok(self.scene().stats()))),
             Request::Flows(reply) => self.count_flows(reply),
             Request::Flow(asked, reply) => drop(reply.send(self.find_flow(&asked))),
             Request::Watch(ask, reply) => drop(reply.send(self.watch(ask))),
@@ -178,14 +178,10 @@ impl Manager {
             pid: std::process::id(),
             started: unix_seconds(self.started),
             interfaces: self.scene().interfaces(),
-            services: self.scene().services()?,
+            services: self.scene().services(),
             full_nat: self.scene().full_nat(),
             memory: self.memory()?,
         })
-    }
-
-    fn stats(&self) -> Result<Stats, DatapathError> {
-        self.scene().stats()
     }
 
     async fn change(&mut self, change: Change) -> Result<ChangeReply, ControlError> {
@@ -340,7 +336,7 @@ impl Manager {
         }
         self.watchers.forget_names();
         self.vips.number(&plan.model);
-        if let Err(error) = self.tables.apply(&plan.writes, &mut self.counters) {
+        if let Err(error) = self.tables.apply(&plan.writes, &self.counters) {
             // Some of it is written: what the maps hold is to be read again.
             self.model = self.tables.recover();
             self.target = None;

@@ -14,7 +14,7 @@ use crate::{
         InterfaceView, LinkState, LinkView, PoolView, ServiceStats, ServiceView, Stats, XdpMode,
     },
     config::model::{Backend, Config, Service},
-    datapath::{Counters, DatapathError, PortsUsed},
+    datapath::{Counters, PortsUsed},
     health::{Health, TargetId},
     net::NetState,
     plan::Model,
@@ -63,7 +63,7 @@ impl Scene<'_> {
         self.config.node.interfaces.iter().map(view).collect()
     }
 
-    pub(super) fn services(&self) -> Result<Vec<ServiceView>, DatapathError> {
+    pub(super) fn services(&self) -> Vec<ServiceView> {
         self.config
             .services
             .iter()
@@ -90,50 +90,38 @@ impl Scene<'_> {
             .collect()
     }
 
-    pub(super) fn stats(&self) -> Result<Stats, DatapathError> {
-        let verdicts = self.counters.verdicts()?;
+    pub(super) fn stats(&self) -> Stats {
+        let verdicts = self.counters.verdicts();
         let stats = |service: &Service| {
-            let named = |backend: &Backend| {
-                let counters = self.counted(service, backend)?;
-                Ok(BackendStats {
-                    name: backend.name.clone(),
-                    counters,
-                })
+            let named = |backend: &Backend| BackendStats {
+                name: backend.name.clone(),
+                counters: self.counted(service, backend),
             };
-            let backends = service
-                .backends
-                .iter()
-                .map(named)
-                .collect::<Result<Vec<_>, DatapathError>>()?;
+            let backends: Vec<_> = service.backends.iter().map(named).collect();
             let counters = sum(backends.iter().map(|backend| &backend.counters));
-            Ok(ServiceStats {
+            ServiceStats {
                 name: service.name.clone(),
                 counters,
                 backends,
-            })
+            }
         };
-        Ok(Stats {
+        Stats {
             verdicts: verdicts
                 .into_iter()
                 .map(|(v, n)| (v.label().to_owned(), n))
                 .collect(),
-            services: self
-                .config
-                .services
-                .iter()
-                .map(stats)
-                .collect::<Result<Vec<_>, DatapathError>>()?,
-        })
+            services: self.config.services.iter().map(stats).collect(),
+        }
     }
 
-    fn service(&self, service: &Service) -> Result<ServiceView, DatapathError> {
+    fn service(&self, service: &Service) -> ServiceView {
         let views = service
             .backends
             .iter()
             .map(|backend| self.backend(service, backend));
-        let mut backends = views.collect::<Result<Vec<_>, _>>()?;
+        let mut backends = views.collect::<Vec<_>>();
         stand_by(&mut backends);
-        Ok(ServiceView {
+        ServiceView {
             name: service.name.clone(),
             vip: service.vip,
             port: service.port,
@@ -143,16 +131,16 @@ impl Scene<'_> {
             forward: service.forward,
             counters: sum(backends.iter().map(|backend| &backend.counters)),
             backends,
-        })
+        }
     }
 
-    fn backend(&self, service: &Service, backend: &Backend) -> Result<BackendView, DatapathError> {
+    fn backend(&self, service: &Service, backend: &Backend) -> BackendView {
         let id = aims::id(service, backend);
         let record = self
             .number(service, backend)
             .and_then(|number| self.model.records.get(&number));
         let state = record.map_or(BackendState::Down, |r| BackendState::from_byte(r.state));
-        Ok(BackendView {
+        BackendView {
             name: backend.name.clone(),
             address: backend.address,
             port: backend.port,
@@ -166,8 +154,8 @@ impl Scene<'_> {
                 BackendState::Draining => DataState::Draining,
                 BackendState::Down | BackendState::Free => DataState::Down,
             },
-            counters: self.counted(service, backend)?,
-        })
+            counters: self.counted(service, backend),
+        }
     }
 
     fn health(&self, id: &TargetId) -> HealthView {
@@ -213,18 +201,18 @@ impl Scene<'_> {
         }
     }
 
-    fn counted(&self, service: &Service, backend: &Backend) -> Result<Counted, DatapathError> {
+    fn counted(&self, service: &Service, backend: &Backend) -> Counted {
         let Some(number) = self.number(service, backend) else {
-            return Ok(Counted::default());
+            return Counted::default();
         };
-        let counters = self.counters.backend(number)?;
-        Ok(Counted {
+        let counters = self.counters.backend(number);
+        Counted {
             packets: counters.packets_in,
             bytes: counters.bytes_in,
             packets_out: counters.packets_out,
             bytes_out: counters.bytes_out,
             connections: counters.connections,
-        })
+        }
     }
 
     fn number(&self, service: &Service, backend: &Backend) -> Option<u16> {

@@ -1,85 +1,137 @@
-//! What the data plane counts.
+//! What the data plane counts, each CPU in a block of its own.
 
-use aya::maps::{MapData, PerCpuArray};
 use lb_common::{
-    abi::BackendCounters,
-    verdict::{VERDICT_SLOTS, Verdict},
+    abi::{Traffic, VerdictCounts},
+    limits,
+    verdict::Verdict,
 };
 
-use super::{DatapathError, Object, kernel_error, tables::Plain};
+use super::{DatapathError, Object, memory::Shared};
+
+/// Backends that each CPU's block has counters for.
+const BACKENDS: u32 = limits::MAX_BACKENDS + 1;
+
+/// What went to and came from one backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BackendCounters {
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Bytes from clients, whole frames without the frame check sequence.
+    pub bytes_in: u64,
+    /// Packets to clients (`nat` only: with `dsr` they take another way).
+    pub packets_out: u64,
+    /// Bytes to clients (`nat` only), whole frames as they came from the server.
+    pub bytes_out: u64,
+    /// Connections scheduled to it.
+    pub connections: u64,
+}
 
 /// The data plane's counters.
 pub struct Counters {
-    verdicts: PerCpuArray<MapData, [u64; VERDICT_SLOTS as usize]>,
-    backends: PerCpuArray<MapData, Plain<BackendCounters>>,
+    verdicts: Shared<VerdictCounts>,
+    to_backends: Shared<Traffic>,
+    to_clients: Shared<Traffic>,
+    connections: Shared<u64>,
 }
 
 impl Counters {
     /// Opens the counters of a loaded object.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// When the object lacks one of them, or they were taken before.
-    #[must_use]
-    pub fn open(object: &mut Object) -> Self {
-        let mut take = |name| object.ebpf.take_map(name).expect("the object has this map");
-        let kind = "the map has its kind by its declaration";
-        Counters {
-            verdicts: PerCpuArray::try_from(take("VERDICTS")).expect(kind),
-            backends: PerCpuArray::try_from(take("BACKEND_COUNTERS")).expect(kind),
-        }
+    /// [`DatapathError::Kernel`].
+    pub fn open(object: &Object) -> Result<Self, DatapathError> {
+        Ok(Counters {
+            verdicts: object.shared("VERDICTS")?,
+            to_backends: object.shared("TO_BACKENDS")?,
+            to_clients: object.shared("TO_CLIENTS")?,
+            connections: object.shared("CONNECTIONS")?,
+        })
     }
 
     /// Packets by verdict, all CPUs together.
-    ///
-    /// # Errors
-    ///
-    /// [`DatapathError::Kernel`].
-    pub fn verdicts(&self) -> Result<Vec<(Verdict, u64)>, DatapathError> {
-        let values = self.verdicts.get(&0, 0);
-        let values = values.map_err(|e| kernel_error("reading the verdict counters", &e))?;
-        let sum = |verdict: &Verdict| values.iter().map(|counts| counts[*verdict as usize]).sum();
-        Ok(Verdict::ALL
+    #[must_use]
+    pub fn verdicts(&self) -> Vec<(Verdict, u64)> {
+        let blocks: Vec<_> = (0..self.verdicts.length())
+            .map(|cpu| self.verdicts.load(cpu).0)
+            .collect();
+        let sum = |verdict: &Verdict| blocks.iter().map(|counts| counts[*verdict as usize]).sum();
+        Verdict::ALL
             .iter()
             .map(|verdict| (*verdict, sum(verdict)))
-            .collect())
+            .collect()
     }
 
     /// A backend's counters, all CPUs together.
-    ///
-    /// # Errors
-    ///
-    /// [`DatapathError::Kernel`].
-    pub fn backend(&self, number: u16) -> Result<BackendCounters, DatapathError> {
-        let values = self.backends.get(&u32::from(number), 0);
-        let values = values.map_err(|e| kernel_error("reading a backend's counters", &e))?;
-        Ok(values
-            .iter()
-            .fold(BackendCounters::default(), |sum, Plain(one)| {
-                BackendCounters {
-                    packets_in: sum.packets_in + one.packets_in,
-                    bytes_in: sum.bytes_in + one.bytes_in,
-                    packets_out: sum.packets_out + one.packets_out,
-                    bytes_out: sum.bytes_out + one.bytes_out,
-                    connections: sum.connections + one.connections,
-                }
-            }))
+    #[must_use]
+    pub fn backend(&self, number: u16) -> BackendCounters {
+        let mut sum = BackendCounters::default();
+        for place in places(&self.connections, number) {
+            let (there, back) = (self.to_backends.load(place), self.to_clients.load(place));
+            sum.packets_in += there.packets;
+            sum.bytes_in += there.bytes;
+            sum.packets_out += back.packets;
+            sum.bytes_out += back.bytes;
+            sum.connections += self.connections.load(place);
+        }
+        sum
     }
 
-    /// Sets a backend's counters to zero, for a new backend of that number.
-    ///
-    /// # Errors
-    ///
-    /// [`DatapathError::Kernel`].
-    pub fn reset_backend(&mut self, number: u16) -> Result<(), DatapathError> {
-        let failed = |e: &(dyn std::error::Error + 'static)| {
-            kernel_error("resetting a backend's counters", e)
+    /// Sets a backend's counters to zero, for a new backend of that number: no packet is
+    /// counted by that number before it has a record.
+    pub fn reset_backend(&self, number: u16) {
+        for place in places(&self.connections, number) {
+            self.to_backends.store(place, &Traffic::default());
+            self.to_clients.store(place, &Traffic::default());
+            self.connections.store(place, &0);
+        }
+    }
+}
+
+/// Where a backend's records lie: one in each CPU's block.
+fn places(records: &Shared<u64>, number: u16) -> impl Iterator<Item = u32> + use<> {
+    let blocks = records.length() / BACKENDS;
+    (0..blocks).map(move |cpu| cpu * BACKENDS + u32::from(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lb_common::verdict::VERDICT_SLOTS;
+
+    #[test]
+    fn a_sum_is_of_all_cpus_and_of_that_backend() {
+        let counters = Counters {
+            verdicts: Shared::zeroed(2),
+            to_backends: Shared::zeroed(2 * BACKENDS),
+            to_clients: Shared::zeroed(2 * BACKENDS),
+            connections: Shared::zeroed(2 * BACKENDS),
         };
-        let cpus = aya::util::nr_cpus().map_err(|(_, e)| failed(&e))?;
-        let zero = vec![Plain(BackendCounters::default()); cpus];
-        let zero = zero.try_into().map_err(|e: std::io::Error| failed(&e))?;
-        self.backends
-            .set(u32::from(number), zero, 0)
-            .map_err(|e| failed(&e))
+        let traffic = |packets, bytes| Traffic { packets, bytes };
+        let mut counts = VerdictCounts([0; VERDICT_SLOTS as usize]);
+        for cpu in 0..2 {
+            counts.0[Verdict::ForwardNew as usize] += 3;
+            counters.verdicts.store(cpu, &counts);
+            for number in [6, 7, 65_535] {
+                let place = cpu * BACKENDS + number;
+                counters.to_backends.store(place, &traffic(1, 60 << cpu));
+                counters.to_clients.store(place, &traffic(10, 100 << cpu));
+                counters.connections.store(place, &4);
+            }
+        }
+        let verdicts = counters.verdicts();
+        assert!(verdicts.contains(&(Verdict::ForwardNew, 9)));
+        let both = BackendCounters {
+            packets_in: 2,
+            bytes_in: 180,
+            packets_out: 20,
+            bytes_out: 300,
+            connections: 8,
+        };
+        counters.reset_backend(7);
+        assert_eq!(counters.backend(7), BackendCounters::default());
+        assert_eq!(counters.backend(6), both);
+        assert_eq!(counters.backend(65_535), both);
+        assert_eq!(counters.backend(8), BackendCounters::default());
     }
 }

@@ -21,8 +21,6 @@ pub struct MapSize {
     pub elements: u32,
     /// Bytes of one element's value; of a map that has one for each CPU, on each.
     pub value: u32,
-    /// On how many CPUs each element has a value of its own; 1 where all share one.
-    pub cpus: usize,
 }
 
 /// The sizes of the pinned maps in `directory`.
@@ -61,7 +59,6 @@ fn size(path: &Path, name: &'static str) -> Result<MapSize, DatapathError> {
         bytes: locked.unwrap_or(values),
         elements,
         value,
-        cpus,
     })
 }
 

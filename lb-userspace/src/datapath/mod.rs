@@ -5,6 +5,7 @@ pub mod advice;
 pub mod attach;
 pub mod census;
 pub mod counters;
+mod cpus;
 pub mod endpoints;
 pub mod flows;
 pub mod footprint;
@@ -32,6 +33,8 @@ pub use tables::{Tables, WriteError};
 pub use watch::{Ring, Switch};
 
 use std::{io, path::PathBuf};
+
+use lb_common::limits::MAX_CPUS;
 
 /// Why the data plane can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +94,14 @@ pub enum DatapathError {
         found: String,
         /// The pool that the configuration asks for.
         asked: String,
+    },
+    /// CPUs beyond those that are counted on.
+    #[error(
+        "this machine may have CPU {last}, and Flowgate counts on CPUs 0 to {max}; boot it with `nr_cpus={cpus}`", max = MAX_CPUS - 1, cpus = MAX_CPUS
+    )]
+    ManyCpus {
+        /// The highest number that a CPU may have.
+        last: u32,
     },
     /// The interface isn't there.
     #[error("interface {name} does not exist; `ip link` lists those that do")]

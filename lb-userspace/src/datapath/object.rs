@@ -17,7 +17,7 @@ use rustix::time::ClockId;
 
 #[cfg(doc)]
 use super::regions;
-use super::{DatapathError, kernel_error, memory::Shared, regions::Regions};
+use super::{DatapathError, cpus, kernel_error, memory::Shared, regions::Regions};
 use crate::{
     config::model::{Clock, Timeouts},
     realtime,
@@ -45,13 +45,10 @@ pub(super) const WATCH_COUNTS: &str = "WATCH_COUNTS";
 
 /// Every map that all interfaces share and that outlives the daemon, but for
 /// [`regions::NAMES`].
-pub const SHARED_MAPS: [&str; 11] = [
+pub const SHARED_MAPS: [&str; 8] = [
     "NEIGHBOURS",
     "NEIGHBOURS6",
     DEVICES,
-    "CURSORS",
-    "BACKEND_COUNTERS",
-    "VERDICTS",
     "IDENTITY",
     "FRAGMENTS",
     "TOO_BIG",
@@ -101,7 +98,8 @@ impl Object {
     ///
     /// # Errors
     ///
-    /// [`DatapathError::NotPermitted`] or [`DatapathError::Kernel`].
+    /// [`DatapathError::NotPermitted`], [`DatapathError::ManyCpus`] or
+    /// [`DatapathError::Kernel`].
     pub fn load(
         bytes: &[u8],
         constants: &Constants,
@@ -129,6 +127,7 @@ impl Object {
         let buffers = u32::from(constants.has_buffers);
         let fold = FlowKeys(identity.flow_keys).fold_keys().0;
         let port_mask = port_buckets(identity) - 1;
+        let cpus = cpus::blocks()?;
         let mut loader = EbpfLoader::new();
         loader
             .verifier_log_level(log)
@@ -141,6 +140,7 @@ impl Object {
             .override_global("BUFFERS", &buffers, true)
             .override_global("POOL_SHAPE", &pool, true)
             .override_global("PORT_MASK", &port_mask, true)
+            .override_global("CPUS", &cpus, true)
             .override_global("FOLD", &fold, true);
         if let Some(pins) = pins {
             for name in SHARED_MAPS {
@@ -151,7 +151,7 @@ impl Object {
             }
         }
         let failed = |e: &(dyn std::error::Error + 'static)| kernel_error("creating the maps", e);
-        let regions = Regions::open(identity, pins)?;
+        let regions = Regions::open(identity, cpus, pins)?;
         let bytes = regions.placed_in(bytes).map_err(|e| failed(&e))?;
         let ebpf = loader.load(&bytes).map_err(|e| failed(&e))?;
         Ok(Object { ebpf, regions })

@@ -48,7 +48,7 @@ fn maps() -> Maps {
     tables.identity.store(0, &identity);
     Maps {
         tables,
-        counters: Counters::open(&mut object),
+        counters: Counters::open(&object).expect("counters"),
         _object: object,
     }
 }
@@ -167,7 +167,7 @@ fn target() -> Target {
 fn carry_out(maps: &mut Maps, model: &Model, target: &Target) -> Model {
     let plan = plan::plan(model, target, Instant::now()).expect("room");
     maps.tables
-        .apply(&plan.writes, &mut maps.counters)
+        .apply(&plan.writes, &maps.counters)
         .expect("the maps take it");
     plan.model
 }

@@ -20,8 +20,8 @@ use aya_obj::{
 };
 use lb_common::{
     abi::{
-        Address, Backend, Bucket, Endpoint, Identity, Lease, Load, PortBucket, Route, Route6,
-        Tunnel, WHEEL_CHUNK, Watch, WheelChunk,
+        Address, Backend, Bucket, Cursor, Endpoint, Identity, Lease, Load, PortBucket, Route,
+        Route6, Traffic, Tunnel, VerdictCounts, WHEEL_CHUNK, Watch, WheelChunk,
     },
     limits,
 };
@@ -39,7 +39,7 @@ pub const FLOWS: &str = "FLOWS";
 pub const WATCH: &str = "WATCH";
 
 /// Their names, which are also those of the program's variables.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 19] = [
     FLOWS,
     "ENDPOINTS",
     "PILOTS",
@@ -54,10 +54,16 @@ pub const NAMES: [&str; 14] = [
     WATCH,
     "ROUTES",
     "ROUTES6",
+    "VERDICTS",
+    "CURSORS",
+    "TO_BACKENDS",
+    "TO_CLIENTS",
+    "CONNECTIONS",
 ];
 
-/// Bytes of one of them.
-fn size(name: &str, identity: &Identity) -> usize {
+/// Bytes of one of them, where `cpus` CPUs have a block of what each counts for itself.
+fn size(name: &str, identity: &Identity, cpus: u32) -> usize {
+    let cpus = cpus as usize;
     let backends = limits::MAX_BACKENDS as usize + 1;
     let routes = limits::MAX_ROUTES as usize;
     match name {
@@ -75,6 +81,10 @@ fn size(name: &str, identity: &Identity) -> usize {
         WATCH => size_of::<Watch>(),
         "ROUTES" => routes * size_of::<Route>(),
         "ROUTES6" => routes * size_of::<Route6>(),
+        "VERDICTS" => cpus * size_of::<VerdictCounts>(),
+        "CURSORS" => cpus * limits::MAX_SERVICES as usize * size_of::<Cursor>(),
+        "TO_BACKENDS" | "TO_CLIENTS" => cpus * backends * size_of::<Traffic>(),
+        "CONNECTIONS" => cpus * backends * size_of::<u64>(),
         _ => unreachable!("{name} is one of NAMES"),
     }
 }
@@ -83,13 +93,17 @@ fn size(name: &str, identity: &Identity) -> usize {
 pub struct Regions(Vec<(&'static str, MapData)>);
 
 impl Regions {
-    /// Makes them, or takes those that are pinned below `pins`.
+    /// Makes them, with blocks for `cpus` CPUs, or takes those that are pinned below `pins`.
     ///
     /// # Errors
     ///
     /// [`DatapathError::NotPermitted`] or [`DatapathError::Kernel`].
-    pub fn open(identity: &Identity, pins: Option<&Path>) -> Result<Self, DatapathError> {
-        let open = |&name| Ok((name, open(name, size(name, identity), pins)?));
+    pub fn open(
+        identity: &Identity,
+        cpus: u32,
+        pins: Option<&Path>,
+    ) -> Result<Self, DatapathError> {
+        let open = |&name| Ok((name, open(name, size(name, identity, cpus), pins)?));
         let maps: Result<_, DatapathError> = NAMES.iter().map(open).collect();
         Ok(Regions(maps?))
     }
@@ -178,6 +192,7 @@ fn open(name: &str, size: usize, pins: Option<&Path>) -> Result<MapData, Datapat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{config::model::Timeouts, datapath::object};
 
     #[test]
     fn a_load_of_an_address_keeps_its_register_and_offset() {
@@ -190,7 +205,11 @@ mod tests {
 
     #[test]
     fn a_map_is_below_what_the_verifier_lets_a_program_address() {
-        let largest = limits::flow_buckets(*limits::FLOWS.end()) as usize;
-        assert!(largest * size_of::<Bucket>() <= 1 << 29);
+        let identity = object::new_identity(*limits::FLOWS.end(), &Timeouts::default());
+        let identity = identity.expect("random numbers");
+        for name in NAMES {
+            let size = size(name, &identity, limits::MAX_CPUS);
+            assert!(size <= 1 << 29, "{name}: {size} bytes");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Instant};
 
 use aya::maps::{
-    HashMap, MapData, PerCpuArray, PerCpuValues,
+    HashMap, MapData,
     xdp::{DevMap, XdpMapError},
 };
 use lb_common::{
@@ -46,7 +46,7 @@ pub struct Tables {
     neighbours: HashMap<MapData, u32, Plain<Hop>>,
     neighbours6: HashMap<MapData, Address, Plain<Hop>>,
     pool: Shared<Address>,
-    cursors: PerCpuArray<MapData, Plain<Cursor>>,
+    cursors: Shared<Cursor>,
     devices: DevMap<MapData>,
     /// Those of the program for several buffers.
     devices_frags: Option<DevMap<MapData>>,
@@ -89,7 +89,6 @@ impl Tables {
         let kind = "the map has its kind by its declaration";
         let neighbours = HashMap::try_from(take("NEIGHBOURS")).expect(kind);
         let neighbours6 = HashMap::try_from(take("NEIGHBOURS6")).expect(kind);
-        let cursors = PerCpuArray::try_from(take("CURSORS")).expect(kind);
         let devices = DevMap::try_from(take(DEVICES)).expect(kind);
         let leases = Arc::new(object.shared("LEASES")?);
         Lease::new(Arc::clone(&leases), NO_GROUP).hold_until(NO_DEADLINE);
@@ -106,7 +105,7 @@ impl Tables {
             neighbours,
             neighbours6,
             pool: object.shared("POOL")?,
-            cursors,
+            cursors: object.shared("CURSORS")?,
             devices,
             devices_frags: None,
         })
@@ -117,17 +116,17 @@ impl Tables {
     /// # Errors
     ///
     /// [`WriteError`]; the writes before the failed one are made.
-    pub fn apply(&mut self, writes: &[Write], counters: &mut Counters) -> Result<(), WriteError> {
+    pub fn apply(&mut self, writes: &[Write], counters: &Counters) -> Result<(), WriteError> {
         for write in writes {
             match write {
                 Write::ResetCounters(number) => {
-                    counters.reset_backend(*number)?;
+                    counters.reset_backend(*number);
                     self.loads.store(u32::from(*number), &Load::default());
                 }
                 Write::Weight(number, weight) => self.put_weight(*number, *weight),
                 Write::Tunnel(number, tunnel) => self.tunnels.store(u32::from(*number), tunnel),
                 Write::Backend(number, record) => self.backends.store(u32::from(*number), record),
-                Write::ResetCursor(service, length) => self.reset_cursor(*service, *length)?,
+                Write::ResetCursor(service, length) => self.reset_cursor(*service, *length),
                 Write::Wheel(chunk, entries) => self.put_wheel(*chunk, entries),
                 Write::Endpoint(endpoint) => self.put_endpoint(endpoint)?,
                 Write::RemoveEndpoint(address, selector) => {
@@ -223,20 +222,17 @@ impl Tables {
     /// Sets where each CPU begins in a new service's wheel: spread out, so that CPUs
     /// with few connections each don't all give them to the first backend.
     ///
-    /// # Errors
+    /// # Panics
     ///
-    /// [`DatapathError::Kernel`].
-    pub fn reset_cursor(&mut self, service: u32, length: u32) -> Result<(), DatapathError> {
-        let failed = |e: &(dyn std::error::Error + 'static)| {
-            kernel_error("setting a scheduler's cursors", e)
-        };
-        let cpus = aya::util::nr_cpus().map_err(|(_, e)| failed(&e))?;
-        let next = |cpu| cpu as u64 * u64::from(length) / cpus as u64;
-        let values = (0..cpus)
-            .map(|cpu| Plain(Cursor { next: next(cpu) }))
-            .collect::<Vec<_>>();
-        let values = PerCpuValues::try_from(values).map_err(|e| failed(&e))?;
-        self.cursors.set(service, values, 0).map_err(|e| failed(&e))
+    /// When there is no service of that number.
+    pub fn reset_cursor(&self, service: u32, length: u32) {
+        assert!(service < limits::MAX_SERVICES);
+        let cpus = self.cursors.length() / limits::MAX_SERVICES;
+        for cpu in 0..cpus {
+            let next = u64::from(cpu) * u64::from(length) / u64::from(cpus);
+            let place = cpu * limits::MAX_SERVICES + service;
+            self.cursors.store(place, &Cursor { next });
+        }
     }
 
     /// Replaces the routes of the return path to IPv4 clients, most specific first.

@@ -66,10 +66,10 @@ impl Rig {
         }
         for number in std::mem::take(&mut self.numbers) {
             self.tables.forget_backend(number);
-            self.counters.reset_backend(number).expect("counters");
+            self.counters.reset_backend(number);
         }
         for service in 0..self.services {
-            self.tables.reset_cursor(service, 0).expect("cursors");
+            self.tables.reset_cursor(service, 0);
         }
         self.tables.put_routes(&[]);
         self.tables.put_routes6(&[]);

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use lb_common::{abi::Keeping, flow::State};
+use lb_common::{
+    abi::{Keeping, VerdictCounts},
+    flow::State,
+};
 
 use super::{Manager, aims, failed};
 use crate::{
@@ -258,7 +261,16 @@ const TABLES: [(&str, &[&str]); 9] = [
     ("wheels", &["WHEELS"]),
     ("endpoints", &["ENDPOINTS", "PILOTS", "KNOWN"]),
     ("backends", &["BACKENDS", "TUNNELS", "LOADS"]),
-    ("counters", &["BACKEND_COUNTERS", "VERDICTS", "TOO_BIG"]),
+    (
+        "counters",
+        &[
+            "VERDICTS",
+            "TO_BACKENDS",
+            "TO_CLIENTS",
+            "CONNECTIONS",
+            "TOO_BIG",
+        ],
+    ),
     ("fragments", &["FRAGMENTS"]),
     ("new connections", &["OPENED", "WATCH", "WATCH_COUNTS"]),
     ("neighbours and the rest", &[]),
@@ -284,7 +296,7 @@ fn memory(sizes: &[MapSize]) -> Vec<TableMemory> {
 
 /// What the size of a table comes from; `map` is its first.
 fn why(table: &str, map: &MapSize) -> String {
-    let MapSize { elements, cpus, .. } = *map;
+    let elements = map.elements;
     let values = u64::from(elements) * u64::from(map.value);
     match table {
         "flow table" => format!(
@@ -301,7 +313,10 @@ fn why(table: &str, map: &MapSize) -> String {
             values / 64
         ),
         "backends" => "a record for each of 65,535 numbers".into(),
-        "counters" => format!("{elements} × {} bytes on each of {cpus} CPUs", map.value),
+        "counters" => format!(
+            "40 bytes for each of 65,535 backends' numbers on each of {} CPUs",
+            values / size_of::<VerdictCounts>() as u64
+        ),
         "fragments" => format!("{elements} fragmented packets at one time"),
         "new connections" => {
             "a ring for those that `flowgate flows --watch` is still to show".into()

@@ -87,7 +87,7 @@ impl Maps {
         };
         let mut for_buffers = Object::load(object::OBJECT, &has_buffers, Some(&pins.maps()))?;
         tables.follow_devices(&mut for_buffers)?;
-        let counters = Counters::open(&mut clock);
+        let counters = Counters::open(&clock)?;
         let (switch, ring) = (Switch::open(&mut clock)?, Ring::open(&mut clock)?);
         let watchers =
             Watchers::new(switch, ring).context("waiting for the ring of new connections")?;

@@ -131,7 +131,7 @@ impl Rig {
             self.fragments.remove(&key)?;
         }
         for service in 0..site.services.len() {
-            self.tables.reset_cursor(service as u32, 0)?;
+            self.tables.reset_cursor(service as u32, 0);
         }
         for backend in site.backends.iter().flatten() {
             if self.site.backend(backend.number).map(|b| b.standing) != Some(backend.standing) {

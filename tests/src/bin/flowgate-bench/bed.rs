@@ -104,7 +104,7 @@ impl Bed {
         }
         let mut tables = Tables::open(&mut object)?;
         site::set_up(&mut tables, &identity, &scenario.service)?;
-        let counters = Counters::open(&mut object);
+        let counters = Counters::open(&object)?;
         let mut take = |name| object.ebpf.take_map(name).expect("the object has this map");
         let kind = "the map has its kind by its declaration";
         Ok(Bed {
@@ -215,8 +215,8 @@ impl Bed {
     }
 
     /// Packets by verdict since the programs were loaded.
-    pub fn verdicts(&self) -> Result<BTreeMap<Verdict, u64>> {
-        Ok(self.counters.verdicts()?.into_iter().collect())
+    pub fn verdicts(&self) -> BTreeMap<Verdict, u64> {
+        self.counters.verdicts().into_iter().collect()
     }
 
     /// Whether the kernel compiled the program.

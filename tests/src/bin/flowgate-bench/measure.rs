@@ -112,9 +112,9 @@ fn prepare(bed: &mut Bed, scenario: &mut Scenario, tables: &[Program]) -> Result
 
 /// Runs a program and makes sure that its packets went the way that is to be measured.
 fn checked(bed: &mut Bed, program: Program, scenario: &Scenario, repeat: u32) -> Result<f64> {
-    let before = bed.verdicts()?;
+    let before = bed.verdicts();
     let took = bed.run(program, &scenario.measured.frame, repeat)?;
-    let after = bed.verdicts()?;
+    let after = bed.verdicts();
     let packets = |verdict: Verdict| after[&verdict] - before[&verdict];
     if (packets(scenario.verdict) as f64) < scenario.share * f64::from(repeat) {
         let counts: Vec<String> = Verdict::ALL

@@ -196,7 +196,7 @@ pub fn set_up(tables: &mut Tables, identity: &Identity, service: &Service) -> Re
         length: entries.len() as u32,
     };
     tables.put_wheel(wheel.chunk, &entries);
-    tables.reset_cursor(NUMBER, wheel.length)?;
+    tables.reset_cursor(NUMBER, wheel.length);
     let (family, vip) = words(service.vip().ip());
     let (port, protocol) = (VIP_PORT.to_be(), service.protocol);
     let keys = FlowKeys(identity.flow_keys);
