@@ -1,10 +1,8 @@
 //! What each CPU counts for itself, in a block of its own.
 //!
 //! A block has one writer: drivers run XDP programs with bottom halves off, so a program
-//! stays on its CPU until it returns, and no other begins there meanwhile. Under `PREEMPT_RT`
-//! it can be preempted, but its thread can't migrate, and bottom halves of one CPU still exclude
-//! each other, by a lock. (Kernels that are built to do without, `PREEMPT_RT_NEEDS_BH_LOCK` off,
-//! may lose a count, as with per-CPU maps.) So additions are plain ones.
+//! stays on its CPU until it returns, and no other begins there meanwhile. (A real-time kernel may
+//! preempt it, and so lose a count, as with per-CPU maps.) So additions are plain ones.
 
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use lb_common::verdict::{VERDICT_SLOTS, Verdict};
