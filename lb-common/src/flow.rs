@@ -12,6 +12,9 @@
 
 #[cfg(test)]
 mod tests;
+mod victim;
+
+pub use victim::{Readiness, victim};
 
 /// Entries of one bucket: a cache line.
 pub const BUCKET_SLOTS: usize = 8;
@@ -205,28 +208,6 @@ impl Entry {
         let ticks = now.wrapping_sub(self.age());
         if ticks >= FUTURE { 0 } else { ticks }
     }
-
-    /// How readily the slot is given to a new flow; 0 is never. Free slots
-    /// first, then expired ones, then the oldest new flow, then the oldest
-    /// closing one; a flow that is established keeps its place.
-    #[inline(always)]
-    const fn readiness(self, now: Tick, timeouts: Timeouts) -> u32 {
-        if self.is_empty() {
-            return 4 << 8;
-        }
-        if self.backend() == 0 {
-            return 0;
-        }
-        let idle = self.idle(now) as u32;
-        if self.is_expired(now, timeouts) {
-            return 3 << 8 | idle;
-        }
-        match self.state() {
-            State::New => 2 << 8 | idle,
-            State::Closing => 1 << 8 | idle,
-            State::Established | State::Assured => 0,
-        }
-    }
 }
 
 /// Bucket number and fingerprint of a flow in a table of 2^(64 − `shift`) buckets.
@@ -249,35 +230,6 @@ pub fn find(load: impl Fn(usize) -> Entry, fingerprint: u64) -> Option<(usize, E
         slot += 1;
     }
     None
-}
-
-/// The slot that a new flow may take, and what it holds now. `None` when every
-/// slot holds an established flow, or somebody was faster. `any` gives back its number, of which the verifier
-/// doesn't know which it is.
-#[must_use]
-#[inline(always)]
-pub fn victim(
-    load: impl Fn(usize) -> Entry,
-    any: impl Fn(u64) -> u64,
-    now: Tick,
-    timeouts: Timeouts,
-) -> Option<(usize, Entry)> {
-    // Readiness above the slot in one word, so that a maximum is all that is sought.
-    let mut best = 0;
-    let mut slot = 0;
-    while slot < BUCKET_SLOTS {
-        let readiness = any(load(slot).readiness(now, timeouts) as u64) as u32;
-        best = best.max(readiness << 3 | slot as u32);
-        slot += 1;
-    }
-    // Another CPU may have given it to another flow by now, which must not lose it while
-    // there are others.
-    let slot = best as usize & (BUCKET_SLOTS - 1);
-    let entry = load(slot);
-    if best >> 3 == 0 || entry.readiness(now, timeouts) < best >> 3 {
-        return None;
-    }
-    Some((slot, entry))
 }
 
 /// TCP flags that matter here (RFC 9293 section 3.1), as they lie in the 14th byte.

@@ -69,7 +69,7 @@ impl<I: Ip> Flows<I> for Table {
     #[inline(always)]
     fn claim(key: &u64, now: Tick) -> Option<Slot> {
         let (entries, _) = place(*key);
-        flow::victim(|slot| load(entries, slot), node::any, now, node::timeouts())
+        flow::victim::<false>(|slot| load(entries, slot), node::readiness, now)
             .map(|victim| slot(entries, victim))
     }
 

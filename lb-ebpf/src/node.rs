@@ -6,7 +6,11 @@ use core::ptr;
 
 use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::XdpContext};
 use aya_log_ebpf::info;
-use lb_common::{abi::Pool, flow::Timeouts, hash::FoldKeys};
+use lb_common::{
+    abi::Pool,
+    flow::{Readiness, Timeouts},
+    hash::FoldKeys,
+};
 
 use crate::outcome::Outcome;
 
@@ -16,6 +20,9 @@ static FLOW_SHIFT: u32 = 63;
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static FLOW_TIMEOUTS: u32 = 0;
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+static READINESS: [u16; Readiness::LENGTH] = [0; Readiness::LENGTH];
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static TICK_SHIFT: u32 = 0;
@@ -102,6 +109,15 @@ pub fn has_buffers() -> bool {
 pub fn timeouts() -> Timeouts {
     // SAFETY: as for the constants above.
     Timeouts::from_bits(unsafe { ptr::read_volatile(&raw const FLOW_TIMEOUTS) })
+}
+
+/// How readily a slot is given to a new flow; `place` is from [`Readiness::place`].
+#[inline(always)]
+#[must_use]
+pub fn readiness(place: usize) -> u16 {
+    let place = place & (Readiness::LENGTH - 1);
+    // SAFETY: inside the array, by the mask; else as for the constants above.
+    unsafe { ptr::read_volatile((&raw const READINESS).cast::<u16>().add(place)) }
 }
 
 /// How `full-nat`'s source ports lie in their table.

@@ -3,7 +3,7 @@
 
 use lb_common::{
     abi::{self, Owner, Pool},
-    flow::{self, BUCKET_SLOTS, Entry, FINGERPRINT_BITS, State, Tick},
+    flow::{self, BUCKET_SLOTS, Entry, FINGERPRINT_BITS, Readiness, State, Tick},
     hash::Seed,
 };
 
@@ -89,7 +89,8 @@ impl<I: Ip> Flows<I> for Ports {
         let bucket = node::any(u64::from(if is_second { second } else { first })) as u32;
         let entries = maps::port_bucket(bucket);
         let loaded = |slot| load(entries.cast(), slot);
-        let (slot, entry) = flow::victim(loaded, node::any, now, node::timeouts())?;
+        let (slot, entry) = flow::victim::<true>(loaded, node::readiness, now)?;
+        let slot = node::any(slot as u64) as usize % BUCKET_SLOTS;
         Some(Slot {
             at: PortSlot::of(entries, slot).entry,
             entry,
@@ -131,22 +132,28 @@ fn room(bucket: u32, now: Tick) -> u64 {
     step_room(bucket, u32::from(now))
 }
 
+/// What a slot that nobody needs is worth.
+const UNNEEDED: u64 = 1 + BUCKET_SLOTS as u64;
+
 #[inline(never)]
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 extern "C" fn step_room(bucket: u32, now: u32) -> u64 {
     let now = now as Tick;
     let entries = maps::port_bucket(bucket);
-    let timeouts = node::timeouts();
     let mut room = 0;
     for slot in 0..BUCKET_SLOTS {
         let entry = load(entries.cast(), slot);
-        let is_claimed = !entry.is_empty() && entry.backend() == 0;
-        let worth = match entry.state() {
-            _ if is_claimed => 0,
-            _ if entry.is_empty() || entry.is_expired(now, timeouts) => 1 + BUCKET_SLOTS as u64,
-            State::New | State::Closing => 1,
-            State::Established | State::Assured => 0,
+        let worth = if entry.is_empty() {
+            UNNEEDED
+        } else if entry.backend() == 0 {
+            0
+        } else {
+            match node::readiness(Readiness::place(entry, now)) {
+                0 => 0,
+                ..Readiness::EXPIRED => 1,
+                Readiness::EXPIRED.. => UNNEEDED,
+            }
         };
         room += node::any(worth);
     }

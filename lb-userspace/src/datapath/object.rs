@@ -10,7 +10,7 @@ use aya::{
 };
 use lb_common::{
     abi::{Identity, Mac, Pool, Record},
-    flow::BUCKET_SLOTS,
+    flow::{self, BUCKET_SLOTS, Readiness},
     hash::{FLOW_KEYS, FlowKeys},
 };
 use rustix::time::ClockId;
@@ -128,11 +128,13 @@ impl Object {
         let fold = FlowKeys(identity.flow_keys).fold_keys().0;
         let port_mask = port_buckets(identity) - 1;
         let cpus = cpus::blocks()?;
+        let readiness = Readiness::new(flow::Timeouts::from_bits(identity.timeouts));
         let mut loader = EbpfLoader::new();
         loader
             .verifier_log_level(log)
             .override_global("FLOW_SHIFT", &identity.flow_shift, true)
             .override_global("FLOW_TIMEOUTS", &identity.timeouts, true)
+            .override_global("READINESS", readiness.table(), true)
             .override_global("TICK_SHIFT", &identity.tick_shift, true)
             .override_global("EGRESS", &constants.egress, true)
             .override_global("MAC", &mac, true)

@@ -10,7 +10,7 @@ use std::{
 
 use lb_common::{
     abi::{BackendState, Forward, Keeping, Kind, Pool},
-    flow::{self, Entry, State, Tick, Timeouts, tcp},
+    flow::{self, Entry, Readiness, State, Tick, Timeouts, tcp},
     hash,
     wheel::{Index, Slot},
 };
@@ -328,7 +328,8 @@ impl World {
             true => slot.backend(),
             false => slot.before(),
         })?;
-        let room = flow::victim(load, |readiness| readiness, now, TIMEOUTS);
+        let readiness = Readiness::new(TIMEOUTS);
+        let room = flow::victim::<false>(load, |place| readiness.table()[place], now);
         match room.filter(|_| !tcp::closes(flags)) {
             Some((at, _)) => store(at, Entry::new(fingerprint, number, now, State::New)),
             None if serves => return Some(slot.before()),

@@ -1,0 +1,126 @@
+//! The table and the choice beside the rule as a person would write it down.
+
+use std::cell::Cell;
+
+use proptest::prelude::*;
+
+use super::{super::FINGERPRINT_BITS, *};
+
+/// The rule as class and age: the greatest goes first, one of class 0 never.
+fn by_rule(entry: Entry, now: Tick, timeouts: Timeouts) -> (u8, u8) {
+    let idle = match now.wrapping_sub(entry.age()) {
+        248..=255 => 0,
+        ticks => ticks,
+    };
+    match entry.state() {
+        _ if entry.is_empty() => (4, 0),
+        _ if entry.backend() == 0 => (0, 0),
+        state if idle > timeouts.of(state) => (3, idle),
+        State::New => (2, idle),
+        State::Closing => (1, idle),
+        State::Established | State::Assured => (0, 0),
+    }
+}
+
+fn timeouts() -> impl Strategy<Value = Timeouts> {
+    prop::array::uniform4(1u8..248).prop_map(Timeouts::new)
+}
+
+/// A flow's entry, of an age that others share.
+fn held() -> impl Strategy<Value = Entry> {
+    let age = prop_oneof![any::<u8>(), Just(7), Just(9)];
+    let parts = (0u64..1 << FINGERPRINT_BITS, 1u16.., age, 0usize..4);
+    parts.prop_map(|(f, b, a, s)| Entry::new(f, b, a, State::ALL[s]))
+}
+
+/// One of a full bucket of the flow table, now and then a free one.
+fn entry() -> impl Strategy<Value = Entry> {
+    prop_oneof![1 => Just(Entry::EMPTY), 20 => held()]
+}
+
+/// The same where slots are claimed too.
+fn entry_or_claim() -> impl Strategy<Value = Entry> {
+    prop_oneof![2 => any::<u8>().prop_map(Entry::claimed), 5 => entry()]
+}
+
+/// What the product chooses.
+fn chosen<const CLAIMS: bool>(
+    bucket: &[Entry; BUCKET_SLOTS],
+    now: Tick,
+    timeouts: Timeouts,
+) -> Option<(usize, Entry)> {
+    let readiness = Readiness::new(timeouts);
+    victim::<CLAIMS>(|i| bucket[i], |place| readiness.table()[place], now)
+}
+
+fn is_best(
+    bucket: &[Entry; BUCKET_SLOTS],
+    now: Tick,
+    timeouts: Timeouts,
+    chosen: Option<(usize, Entry)>,
+) -> Result<(), TestCaseError> {
+    let order = |entry: Entry| by_rule(entry, now, timeouts);
+    let best = bucket.iter().map(|&entry| order(entry)).max().unwrap();
+    match chosen {
+        Some((slot, entry)) => {
+            prop_assert_eq!(entry, bucket[slot]);
+            prop_assert_eq!(order(entry), best);
+            prop_assert!(best.0 > 0);
+        }
+        None => prop_assert_eq!(best.0, 0),
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn the_victim_is_the_best_by_the_rule(
+        bucket in prop::array::uniform8(entry()), now: u8, timeouts in timeouts(),
+    ) {
+        is_best(&bucket, now, timeouts, chosen::<false>(&bucket, now, timeouts))?;
+    }
+
+    #[test]
+    fn among_claimed_slots_too(
+        bucket in prop::array::uniform8(entry_or_claim()), now: u8, timeouts in timeouts(),
+    ) {
+        is_best(&bucket, now, timeouts, chosen::<true>(&bucket, now, timeouts))?;
+    }
+
+    #[test]
+    fn the_table_tells_what_the_rule_does(
+        entry in held(), now: u8, timeouts in timeouts(),
+    ) {
+        let readiness = Readiness::new(timeouts).table()[Readiness::place(entry, now)];
+        let (class, idle) = by_rule(entry, now, timeouts);
+        prop_assert_eq!(readiness, u16::from(class) << 8 | u16::from(idle));
+    }
+}
+
+#[test]
+fn of_equals_the_first_is_taken() {
+    let bucket = [Entry::new(5, 1, 3, State::New); BUCKET_SLOTS];
+    let timeouts = Timeouts::new([4; 4]);
+    assert_eq!(chosen::<false>(&bucket, 5, timeouts), Some((0, bucket[0])));
+    let bucket = [Entry::EMPTY; BUCKET_SLOTS];
+    assert_eq!(
+        chosen::<false>(&bucket, 5, timeouts),
+        Some((0, Entry::EMPTY))
+    );
+}
+
+/// Another CPU takes the slot between the look at it and the choice: who enters a flow
+/// compares with what was seen, and finds something else.
+#[test]
+fn the_victim_is_as_it_was_when_it_was_chosen() {
+    let (old, fresh) = (
+        Entry::new(7, 1, 0, State::New),
+        Entry::new(8, 1, 2, State::New),
+    );
+    let bucket: [Cell<Entry>; BUCKET_SLOTS] = std::array::from_fn(|_| Cell::new(fresh));
+    bucket[3].set(old);
+    let readiness = Readiness::new(Timeouts::new([4; 4]));
+    let load = |slot: usize| bucket[slot].replace(fresh);
+    let found = victim::<false>(load, |place| readiness.table()[place], 2);
+    assert_eq!(found, Some((3, old)));
+}
