@@ -8,6 +8,7 @@ use lb_common::{
 use crate::{
     ip::{Address, Ip},
     maps, node,
+    packet::opaque,
     parse::Flow,
 };
 
@@ -63,13 +64,14 @@ impl<I: Ip> Flows<I> for Table {
     #[inline(always)]
     fn find(key: &u64) -> Option<Slot> {
         let (entries, fingerprint) = place(*key);
-        flow::find(|slot| load(entries, slot), fingerprint).map(|found| slot(entries, found))
+        flow::find_with(|slot| load(entries, slot), opaque, fingerprint)
+            .map(|found| slot(entries, found))
     }
 
     #[inline(always)]
     fn claim(key: &u64, now: Tick) -> Option<Slot> {
         let (entries, _) = place(*key);
-        flow::victim::<false>(|slot| load(entries, slot), node::readiness, now)
+        flow::victim::<false>(|slot| load(entries, slot), opaque, node::readiness(now))
             .map(|victim| slot(entries, victim))
     }
 

@@ -8,11 +8,11 @@ use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::XdpContext};
 use aya_log_ebpf::info;
 use lb_common::{
     abi::Pool,
-    flow::{Readiness, Timeouts},
+    flow::{Entry, Readiness, Tick, Timeouts},
     hash::FoldKeys,
 };
 
-use crate::outcome::Outcome;
+use crate::{outcome::Outcome, packet::opaque};
 
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
@@ -111,13 +111,20 @@ pub fn timeouts() -> Timeouts {
     Timeouts::from_bits(unsafe { ptr::read_volatile(&raw const FLOW_TIMEOUTS) })
 }
 
-/// How readily a slot is given to a new flow; `place` is from [`Readiness::place`].
+/// Tells how readily the slot of an entry is given to a new flow, in this tick.
 #[inline(always)]
 #[must_use]
-pub fn readiness(place: usize) -> u16 {
-    let place = place & (Readiness::LENGTH - 1);
-    // SAFETY: inside the array, by the mask; else as for the constants above.
-    unsafe { ptr::read_volatile((&raw const READINESS).cast::<u16>().add(place)) }
+pub fn readiness(now: Tick) -> impl Fn(Entry) -> u16 {
+    // SAFETY: the beginning of a tick's part lies inside the array.
+    let start = unsafe {
+        (&raw const READINESS)
+            .cast::<u16>()
+            .add(Readiness::start(now))
+    };
+    // One number for all entries that are looked at.
+    let start = opaque(start as usize) as *const u16;
+    // SAFETY: the part has room for all places; else as for the constants above.
+    move |entry| unsafe { ptr::read_volatile(start.add(Readiness::place(entry))) }
 }
 
 /// How `full-nat`'s source ports lie in their table.

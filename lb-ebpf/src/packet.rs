@@ -231,11 +231,13 @@ fn is_constant(number: usize) -> bool {
     }
 }
 
-/// The same address, of which the compiler doesn't know where it came from: it must not
-/// compute it again where it is used, for the verifier would take that for another
-/// pointer, one that was never compared with the frame's end.
+/// The same address or number, of which the compiler doesn't know where it came from, and
+/// which it works out here and nowhere else. (An address it must not compute again where it
+/// is used, for the verifier would take that for another pointer, one that was never
+/// compared with the frame's end.)
 #[inline(always)]
-fn opaque(address: usize) -> usize {
+#[must_use]
+pub fn opaque(address: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let mut address = address;

@@ -12,6 +12,7 @@ use crate::{
     ip::{Address, Ip},
     maps::{self, PortSlot},
     node,
+    packet::opaque,
     parse::Flow,
 };
 
@@ -89,7 +90,7 @@ impl<I: Ip> Flows<I> for Ports {
         let bucket = node::any(u64::from(if is_second { second } else { first })) as u32;
         let entries = maps::port_bucket(bucket);
         let loaded = |slot| load(entries.cast(), slot);
-        let (slot, entry) = flow::victim::<true>(loaded, node::readiness, now)?;
+        let (slot, entry) = flow::victim::<true>(loaded, opaque, node::readiness(now))?;
         let slot = node::any(slot as u64) as usize % BUCKET_SLOTS;
         Some(Slot {
             at: PortSlot::of(entries, slot).entry,
@@ -141,6 +142,7 @@ const UNNEEDED: u64 = 1 + BUCKET_SLOTS as u64;
 extern "C" fn step_room(bucket: u32, now: u32) -> u64 {
     let now = now as Tick;
     let entries = maps::port_bucket(bucket);
+    let readiness = node::readiness(now);
     let mut room = 0;
     for slot in 0..BUCKET_SLOTS {
         let entry = load(entries.cast(), slot);
@@ -149,7 +151,7 @@ extern "C" fn step_room(bucket: u32, now: u32) -> u64 {
         } else if entry.backend() == 0 {
             0
         } else {
-            match node::readiness(Readiness::place(entry, now)) {
+            match readiness(entry) {
                 0 => 0,
                 ..Readiness::EXPIRED => 1,
                 Readiness::EXPIRED.. => UNNEEDED,
@@ -164,7 +166,8 @@ extern "C" fn step_room(bucket: u32, now: u32) -> u64 {
 #[inline(always)]
 fn find_in(bucket: u32, key: &Key) -> Option<Slot> {
     let entries = maps::port_bucket(bucket);
-    let (slot, entry) = flow::find(|slot| load(entries.cast(), slot), key.fingerprint())?;
+    let (slot, entry) =
+        flow::find_with(|slot| load(entries.cast(), slot), opaque, key.fingerprint())?;
     let slot = node::any(slot as u64) as usize % 8;
     let place = PortSlot::of(entries, slot);
     // A client with the same fingerprint is one in 2^38.

@@ -80,7 +80,6 @@ proptest! {
             })
         });
         let readiness = Readiness::new(TIMEOUTS);
-        let ready = readiness.table();
         let mut now = 0u8;
         for (fingerprint, step) in flood {
             // Time passes, but not so much that an established flow expires.
@@ -88,7 +87,7 @@ proptest! {
             let fingerprint = fingerprint | 8;
             if find(|i| bucket[i].get(), fingerprint).is_none() {
                 let load = |i: usize| bucket[i].get();
-                let (slot, _) = victim::<false>(load, |place| ready[place], now).unwrap();
+                let (slot, _) = victim::<false>(load, |slot| slot, |entry| readiness.of(entry, now)).unwrap();
                 bucket[slot].set(Entry::new(fingerprint, 2, now, State::New));
             }
         }

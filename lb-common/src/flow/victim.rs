@@ -6,18 +6,21 @@ mod tests;
 use super::{AGE_SHIFT, BUCKET_SLOTS, Entry, State, Tick, Timeouts};
 
 /// How readily a slot is given to a new flow, for every state that its flow may be in and
-/// every number of ticks since that one's last packet: worked out beforehand, so that the
-/// data plane asks nothing but this table. Neighbouring ages are neighbours in it, so it
+/// every tick in which its last packet may have come: worked out beforehand, so that the
+/// data plane asks nothing but this table. Neighbouring ticks are neighbours in it, so it
 /// takes few cache lines at a time.
+///
+/// It goes twice through all ticks: those before `now` and those after it are found by one
+/// addition to [`Readiness::start`], without a thought about the clock's wrapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness([u16; Readiness::LENGTH]);
 
-/// State and age of an entry, its lowest bits.
-const KINDS: u64 = Readiness::LENGTH as u64 - 1;
+/// States times ticks.
+const KINDS: usize = State::ALL.len() << Tick::BITS;
 
 impl Readiness {
-    /// How many kinds of entries there are: states times ages.
-    pub const LENGTH: usize = State::ALL.len() << Tick::BITS;
+    /// How many places the table has.
+    pub const LENGTH: usize = 2 * KINDS;
     /// From this readiness on, a flow has expired.
     pub const EXPIRED: u16 = 3 << 8;
 
@@ -27,24 +30,38 @@ impl Readiness {
         let mut table = [0; Self::LENGTH];
         let mut place = 0;
         while place < Self::LENGTH {
-            // A clock that stands at 0 sees each kind of entry at the place of its bits.
+            // When the clock stands at 0, entries begin in the middle.
             table[place] = readiness(Entry(place as u64), 0, timeouts);
             place += 1;
         }
         Readiness(table)
     }
 
-    /// The table, to be indexed by [`Readiness::place`].
+    /// The table.
     #[must_use]
     pub const fn table(&self) -> &[u16; Self::LENGTH] {
         &self.0
     }
 
-    /// The place of an entry's readiness, below [`Readiness::LENGTH`].
+    /// Where the table of a tick begins.
     #[must_use]
     #[inline(always)]
-    pub const fn place(entry: Entry, now: Tick) -> usize {
-        (entry.0.wrapping_sub((now as u64) << AGE_SHIFT) & KINDS) as usize
+    pub const fn start(now: Tick) -> usize {
+        KINDS - ((now as usize) << AGE_SHIFT)
+    }
+
+    /// The place of an entry's readiness from there on.
+    #[must_use]
+    #[inline(always)]
+    pub const fn place(entry: Entry) -> usize {
+        // State and age are an entry's lowest bits.
+        entry.0 as usize & (KINDS - 1)
+    }
+
+    /// The readiness of a slot that holds this.
+    #[must_use]
+    pub const fn of(&self, entry: Entry, now: Tick) -> u16 {
+        self.0[Self::start(now) + Self::place(entry)]
     }
 }
 
@@ -63,32 +80,32 @@ const fn readiness(entry: Entry, now: Tick, timeouts: Timeouts) -> u16 {
 }
 
 /// The slot that a new flow may take, and what it held when it was chosen: a free one, else
-/// that of greatest readiness, which `ready` tells by [`Readiness::place`]. `None` when every
-/// slot holds an established flow. Whoever takes the slot must find it unchanged: another
-/// CPU may have given it to another flow by now, which must not lose it while there are
-/// others.
+/// that of greatest readiness, which `ready` tells. `None` when every slot holds an
+/// established flow. Whoever takes the slot must find it unchanged: another CPU may have
+/// given it to another flow by now, which must not lose it while there are others.
 ///
-/// `CLAIMS` tells whether slots may be [claimed](Entry::claimed).
+/// `CLAIMS` tells whether slots may be [claimed](Entry::claimed). For `here` see
+/// [`super::find_with`].
 #[must_use]
 #[inline(always)]
 pub fn victim<const CLAIMS: bool>(
     load: impl Fn(usize) -> Entry,
-    ready: impl Fn(usize) -> u16,
-    now: Tick,
+    here: impl Fn(usize) -> usize,
+    ready: impl Fn(Entry) -> u16,
 ) -> Option<(usize, Entry)> {
-    let (mut best, mut chosen) = (0, None);
+    let (mut best, mut chosen) = (0, (0, Entry::EMPTY));
     let mut slot = 0;
     while slot < BUCKET_SLOTS {
         let entry = load(slot);
         if entry.is_empty() {
-            return Some((slot, entry));
+            return Some((here(slot), entry));
         }
-        let readiness = ready(Readiness::place(entry, now));
+        let readiness = ready(entry);
         if readiness > best && !(CLAIMS && entry.backend() == 0) {
             best = readiness;
-            chosen = Some((slot, entry));
+            chosen = (here(slot), entry);
         }
         slot += 1;
     }
-    chosen
+    (best > 0).then_some(chosen)
 }

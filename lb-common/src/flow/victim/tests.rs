@@ -50,7 +50,7 @@ fn chosen<const CLAIMS: bool>(
     timeouts: Timeouts,
 ) -> Option<(usize, Entry)> {
     let readiness = Readiness::new(timeouts);
-    victim::<CLAIMS>(|i| bucket[i], |place| readiness.table()[place], now)
+    victim::<CLAIMS>(|i| bucket[i], |slot| slot, |entry| readiness.of(entry, now))
 }
 
 fn is_best(
@@ -91,7 +91,7 @@ proptest! {
     fn the_table_tells_what_the_rule_does(
         entry in held(), now: u8, timeouts in timeouts(),
     ) {
-        let readiness = Readiness::new(timeouts).table()[Readiness::place(entry, now)];
+        let readiness = Readiness::new(timeouts).of(entry, now);
         let (class, idle) = by_rule(entry, now, timeouts);
         prop_assert_eq!(readiness, u16::from(class) << 8 | u16::from(idle));
     }
@@ -121,6 +121,6 @@ fn the_victim_is_as_it_was_when_it_was_chosen() {
     bucket[3].set(old);
     let readiness = Readiness::new(Timeouts::new([4; 4]));
     let load = |slot: usize| bucket[slot].replace(fresh);
-    let found = victim::<false>(load, |place| readiness.table()[place], 2);
+    let found = victim::<false>(load, |slot| slot, |entry| readiness.of(entry, 2));
     assert_eq!(found, Some((3, old)));
 }
