@@ -221,24 +221,24 @@ pub const fn place(hash: u64, shift: u32) -> (u64, u64) {
 #[must_use]
 #[inline(always)]
 pub fn find(load: impl Fn(usize) -> Entry, fingerprint: u64) -> Option<(usize, Entry)> {
-    find_with(load, |slot| slot, fingerprint)
+    find_with(load, |number| number, fingerprint)
 }
 
-/// The same where instructions count: `here` gives back a slot's number, which the compiler
-/// can't work out before that slot is the one. Else it notes the number of each, ahead of
-/// the comparison.
+/// The same where instructions count: `opaque` gives back the same number, but so that the
+/// compiler knows nothing about it. Else it notes each slot's number ahead of the
+/// comparison.
 #[must_use]
 #[inline(always)]
 pub fn find_with(
     load: impl Fn(usize) -> Entry,
-    here: impl Fn(usize) -> usize,
+    opaque: impl Fn(u64) -> u64,
     fingerprint: u64,
 ) -> Option<(usize, Entry)> {
     let mut slot = 0;
     while slot < BUCKET_SLOTS {
         let entry = load(slot);
         if entry.is(fingerprint) {
-            let slot = here(slot);
+            let slot = opaque(slot as u64) as usize;
             if !entry.is_empty() {
                 return Some((slot, entry));
             }

@@ -122,7 +122,7 @@ pub fn readiness(now: Tick) -> impl Fn(Entry) -> u16 {
             .add(Readiness::start(now))
     };
     // One number for all entries that are looked at.
-    let start = opaque(start as usize) as *const u16;
+    let start = opaque(start as u64) as *const u16;
     // SAFETY: the part has room for all places; else as for the constants above.
     move |entry| unsafe { ptr::read_volatile(start.add(Readiness::place(entry))) }
 }

@@ -97,7 +97,7 @@ impl Packet {
             self.start + offset
         } else {
             // The mask bounds the offset for the verifier; no caller goes beyond it.
-            opaque(self.start + (offset & MAX_OFFSET))
+            opaque((self.start + (offset & MAX_OFFSET)) as u64) as usize
         };
         if start + LEN > self.end {
             return None;
@@ -237,15 +237,15 @@ fn is_constant(number: usize) -> bool {
 /// compared with the frame's end.)
 #[inline(always)]
 #[must_use]
-pub fn opaque(address: usize) -> usize {
+pub fn opaque(number: u64) -> u64 {
     #[cfg(target_arch = "bpf")]
     {
-        let mut address = address;
+        let mut number = number;
         // SAFETY: a move to itself. (Without any instruction two lines would have one place,
         // which the kernel refuses.)
-        unsafe { core::arch::asm!("{0} = {0}", inout(reg) address, options(nomem, nostack)) };
-        address
+        unsafe { core::arch::asm!("{0} = {0}", inout(reg) number, options(nomem, nostack)) };
+        number
     }
     #[cfg(not(target_arch = "bpf"))]
-    address
+    number
 }

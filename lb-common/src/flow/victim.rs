@@ -79,33 +79,47 @@ const fn readiness(entry: Entry, now: Tick, timeouts: Timeouts) -> u16 {
     }
 }
 
-/// The slot that a new flow may take, and what it held when it was chosen: a free one, else
-/// that of greatest readiness, which `ready` tells. `None` when every slot holds an
-/// established flow. Whoever takes the slot must find it unchanged: another CPU may have
-/// given it to another flow by now, which must not lose it while there are others.
+/// The slot that a new flow may take, and what it holds: the first free one, else that of
+/// greatest readiness, which `ready` tells. `None` when every slot holds an established flow,
+/// or somebody was faster. Whoever takes the slot must find it unchanged: another CPU may
+/// have given it to another flow by then, which must not lose it while there are others.
 ///
-/// `CLAIMS` tells whether slots may be [claimed](Entry::claimed). For `here` see
+/// `CLAIMS` tells whether slots may be [claimed](Entry::claimed). For `opaque` see
 /// [`super::find_with`].
 #[must_use]
 #[inline(always)]
 pub fn victim<const CLAIMS: bool>(
     load: impl Fn(usize) -> Entry,
-    here: impl Fn(usize) -> usize,
+    opaque: impl Fn(u64) -> u64,
     ready: impl Fn(Entry) -> u16,
 ) -> Option<(usize, Entry)> {
-    let (mut best, mut chosen) = (0, (0, Entry::EMPTY));
     let mut slot = 0;
     while slot < BUCKET_SLOTS {
-        let entry = load(slot);
-        if entry.is_empty() {
-            return Some((here(slot), entry));
-        }
-        let readiness = ready(entry);
-        if readiness > best && !(CLAIMS && entry.backend() == 0) {
-            best = readiness;
-            chosen = (here(slot), entry);
+        if load(slot).is_empty() {
+            return Some((opaque(slot as u64) as usize, Entry::EMPTY));
         }
         slot += 1;
     }
-    (best > 0).then_some(chosen)
+    let ready = |entry: Entry| match CLAIMS && entry.backend() == 0 {
+        true => 0,
+        false => u64::from(ready(entry)) << SLOT_BITS,
+    };
+    // Readiness and slot are one number, of which the greatest is sought. Which slot holds
+    // what is chance: a branch that asked would be mispredicted, so there is none.
+    let greater = |one: u64, other: u64| {
+        let less = one.wrapping_sub(other);
+        let is_less = opaque((less.cast_signed() >> 63).cast_unsigned());
+        one.wrapping_sub(less & is_less)
+    };
+    let one = |slot: usize| ready(load(slot)) | slot as u64;
+    let two = |slot: usize| greater(one(slot), one(slot + 1));
+    let four = |slot: usize| greater(two(slot), two(slot + 2));
+    let best = greater(four(0), four(4));
+    let slot = best as usize & (BUCKET_SLOTS - 1);
+    let entry = load(slot);
+    // Another flow may have got it since it was looked at.
+    let is_as_ready = ready(entry) | slot as u64 >= best;
+    (is_as_ready && best >> SLOT_BITS > 0).then_some((slot, entry))
 }
+
+const SLOT_BITS: u32 = BUCKET_SLOTS.ilog2();
