@@ -113,7 +113,6 @@ pub fn timeouts() -> Timeouts {
 
 /// Tells how readily the slot of an entry is given to a new flow, in this tick.
 #[inline(always)]
-#[must_use]
 pub fn readiness(now: Tick) -> impl Fn(Entry) -> u16 {
     // SAFETY: the beginning of a tick's part lies inside the array.
     let start = unsafe {

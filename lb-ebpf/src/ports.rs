@@ -153,7 +153,7 @@ extern "C" fn step_room(bucket: u32, now: u32) -> u64 {
         } else {
             match readiness(entry) {
                 0 => 0,
-                ..Readiness::EXPIRED => 1,
+                1..Readiness::EXPIRED => 1,
                 Readiness::EXPIRED.. => UNNEEDED,
             }
         };

@@ -90,14 +90,29 @@ proptest! {
     ) {
         is_best(&bucket, now, timeouts, chosen::<true>(&bucket, now, timeouts))?;
     }
+}
 
-    #[test]
-    fn the_table_tells_what_the_rule_does(
-        entry in held(), now: u8, timeouts in timeouts(),
-    ) {
-        let readiness = Readiness::new(timeouts).of(entry, now);
-        let (class, idle) = by_rule(entry, now, timeouts);
-        prop_assert_eq!(readiness, u16::from(class) << 8 | u16::from(idle));
+#[test]
+fn the_table_tells_what_the_rule_does() {
+    let timeouts = Timeouts::new([2, 234, 3, 247]);
+    let readiness = Readiness::new(timeouts);
+    let kinds = State::ALL
+        .iter()
+        .flat_map(|&state| (0..=255).map(move |age| (state, age)));
+    for (state, age) in kinds {
+        let entry = Entry::new(5, 1, age, state);
+        for now in 0..=255 {
+            let (class, idle) = by_rule(entry, now, timeouts);
+            let by_rule = match class {
+                0 => 0,
+                _ => u16::from(class) << 8 | u16::from(idle),
+            };
+            assert_eq!(
+                readiness.of(entry, now),
+                by_rule,
+                "{state:?} of {age} at {now}"
+            );
+        }
     }
 }
 
