@@ -29,11 +29,12 @@ impl BackendRef {
         number: 0,
     };
 
-    /// Whether it isn't [`BackendRef::NONE`].
+    /// Whether it isn't [`BackendRef::NONE`]. That it has a record is asked too, for the
+    /// verifier, which doesn't know that the number tells.
     #[inline(always)]
     #[must_use]
     pub fn is_some(self) -> bool {
-        self.number != 0
+        self.number != 0 && !self.record.is_null()
     }
 
     /// The backend of that number.
