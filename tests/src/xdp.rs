@@ -176,8 +176,7 @@ unsafe fn bpf<T>(command: c_long, attributes: &T) -> std::io::Result<OwnedFd> {
 /// bpf(2).
 ///
 /// # Safety
-/// `T` must be laid out as the command reads `union bpf_attr`, and each pointer
-/// in it must be valid for what the command does with it.
+/// `T` must be what the command reads `union bpf_attr` as, with pointers that are valid for it.
 unsafe fn call<T>(command: c_long, attributes: &T) -> std::io::Result<i32> {
     // SAFETY: the pointer and the size are those of one live value; the kernel
     // takes what is beyond the size for zeroes.
