@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Words of [`FlowKeys`].
-pub const FLOW_KEYS: usize = 20;
+pub const FLOW_KEYS: usize = 15;
 
 /// Secret keys of the flow hash, random for each cluster. They don't change
 /// while a flow table lives.
@@ -17,7 +17,7 @@ pub struct FlowKeys(pub [u64; FLOW_KEYS]);
 /// The keys that fold an IPv6 address: the data plane has them as read-only data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
-pub struct FoldKeys(pub [u64; 10]);
+pub struct FoldKeys(pub [u64; 5]);
 
 /// What a service contributes to the hash of its flows: random words that userspace
 /// makes of the keys once, and the data plane finds in the service's record.
@@ -51,7 +51,7 @@ impl FlowKeys {
     /// The keys that fold IPv6 addresses.
     #[must_use]
     pub const fn fold_keys(&self) -> FoldKeys {
-        let mut keys = [0; 10];
+        let mut keys = [0; 5];
         let mut at = 0;
         while at < keys.len() {
             keys[at] = self.0[10 + at];
@@ -62,8 +62,8 @@ impl FlowKeys {
 }
 
 impl FoldKeys {
-    /// An IPv6 address in one word; two of them are the same with probability 2⁻⁶⁴ for
-    /// whoever doesn't know the keys (multilinear-HM, as for the seeds, in each half).
+    /// An IPv6 address in one word; the upper halves of two of them are the same with
+    /// probability 2⁻³² for whoever doesn't know the keys (multilinear-HM, as for the seeds).
     #[must_use]
     #[inline(always)]
     pub const fn fold(&self, address: Address) -> u64 {
@@ -73,10 +73,7 @@ impl FoldKeys {
             address[2] as u64,
             address[3] as u64,
         ];
-        let k = &self.0;
-        let high = multilinear([k[0], k[1], k[2], k[3], k[4]], parts);
-        let low = multilinear([k[5], k[6], k[7], k[8], k[9]], parts);
-        high >> 32 << 32 | low >> 32
+        multilinear(self.0, parts)
     }
 }
 
@@ -88,7 +85,8 @@ impl Seed {
     /// VIP's above it, as they lie in the packet.
     ///
     /// For whoever doesn't know the keys, two flows of a service collide in all bits with
-    /// probability at most 2⁻³²: where the ports differ the equation is linear in the
+    /// probability at most 2⁻³², or twice that for IPv6, where the folded addresses may be the
+    /// same: where the ports differ the equation is linear in the
     /// first word with a factor below 2³², where the low halves of the clients differ it
     /// is linear in the second, and where only the high halves differ their factor is odd
     /// and random. Two flows of different services collide like random words. The
@@ -130,8 +128,8 @@ pub const fn reduce(hash: u64, length: u32) -> u32 {
     (((hash >> REDUCED_SHIFT & 0xffff_ffff) * length as u64) >> 32) as u32
 }
 
-/// The plain hash of an endpoint's key. Its top bits choose a group; with the
-/// group's pilot it chooses a slot.
+/// The plain hash of an endpoint's key, whose top bits depend on all of it: those are its slot,
+/// where its group's pilot is 0.
 #[must_use]
 #[inline(always)]
 pub const fn endpoint(address: Address, selector: u32) -> u64 {
@@ -141,8 +139,14 @@ pub const fn endpoint(address: Address, selector: u32) -> u64 {
     let rest = (rest ^ rest >> 32).wrapping_add(address[1] as u64);
     let rest = rest.wrapping_mul(0xa076_1d64_78bd_642f);
     let x = address[0] as u64 ^ (selector as u64) << 32 ^ rest ^ rest >> 32;
-    let x = x.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (x ^ x >> 32).wrapping_mul(0xff51_afd7_ed55_8ccd)
+    x.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// An endpoint's hash, of which all bits but the lowest depend on all of its key.
+#[must_use]
+#[inline(always)]
+pub const fn spread(hash: u64) -> u64 {
+    (hash ^ hash >> 32).wrapping_mul(0xff51_afd7_ed55_8ccd)
 }
 
 /// The bit of an address in the filter of known ones, of 2^`bits`.
@@ -156,13 +160,18 @@ pub const fn known(address: Address, bits: u32) -> u32 {
 #[must_use]
 #[inline(always)]
 pub const fn group(hash: u64, bits: u32) -> u32 {
-    (hash >> (64 - bits)) as u32
+    (spread(hash) >> (64 - bits)) as u32
 }
 
 /// The slot of an endpoint whose group has this pilot, below 2^`bits`.
 #[must_use]
 #[inline(always)]
 pub const fn slot(hash: u64, pilot: u16, bits: u32) -> u32 {
+    if pilot == 0 {
+        // One multiplication, for most packets ask for no more.
+        return (hash >> (64 - bits)) as u32;
+    }
+    let hash = spread(hash);
     // Bits that the group doesn't depend on: 16 and up for the start, 32 and up for the
     // step, which is odd so that it reaches every slot.
     let step = (pilot as u64).wrapping_mul(hash >> 32 | 1);
@@ -190,11 +199,6 @@ mod tests {
         0xba7c_9045_f12c_7f99,
         0x24a1_9947_b391_6cf7,
         0x0801_f2e2_858e_fc16,
-        0x6369_20d8_7157_4e69,
-        0xa458_fea3_f493_3d7e,
-        0x0d95_748f_728e_b658,
-        0x718b_cd58_8215_4aee,
-        0x7b54_a41d_c25a_59b5,
     ]);
 
     const VIP: Address = [0x0a71_00cb, 0, 0, 0];

@@ -12,7 +12,7 @@ use crate::node;
 pub fn tick() -> Tick {
     // SAFETY: the helper takes no arguments and has no preconditions.
     let jiffies = unsafe { bpf_jiffies64() };
-    (jiffies >> node::tick_shift()) as Tick
+    node::shifted(jiffies, node::tick_shift()) as Tick
 }
 
 /// Nanoseconds of the kernel's monotonic clock. Not for every packet.

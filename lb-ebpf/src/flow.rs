@@ -1,13 +1,11 @@
 //! Where flows are remembered.
 
-use lb_common::{
-    flow::{self, Entry, State, Tick},
-    hash::Seed,
-};
+use lb_common::flow::{self, Entry, State, Tick};
 
 use crate::{
     ip::{Address, Ip},
-    maps, node,
+    maps::{self, EndpointRef},
+    node,
     packet::opaque,
     parse::Flow,
 };
@@ -23,6 +21,31 @@ pub struct Slot {
     pub number: u32,
 }
 
+/// A flow that was found, and what there is to know of its place.
+#[derive(Clone, Copy)]
+pub struct Found {
+    /// Its entry, as it was read.
+    pub entry: Entry,
+    /// See [`Slot::number`].
+    pub number: u32,
+    at: *mut u64,
+    slot: usize,
+}
+
+impl Found {
+    /// The flow in this place.
+    #[inline(always)]
+    #[must_use]
+    pub fn at(slot: Slot) -> Self {
+        Found {
+            entry: slot.entry,
+            number: slot.number,
+            at: slot.at,
+            slot: 0,
+        }
+    }
+}
+
 /// A place where flows of one IP version are remembered.
 pub trait Flows<I: Ip> {
     /// What a flow is found by.
@@ -30,12 +53,22 @@ pub trait Flows<I: Ip> {
     /// Whether a flow can't be forwarded without an entry.
     const NEEDED: bool;
 
-    /// The key of a flow, of the service with this seed.
-    fn key(flow: &Flow<I>, seed: Seed) -> Self::Key;
+    /// The key of a flow. `endpoint` is the record that has its seed: its service's, or for
+    /// [`Table`] its server's.
+    fn key(flow: &Flow<I>, endpoint: EndpointRef) -> Self::Key;
     /// The flow's hash.
     fn hash(key: &Self::Key) -> u64;
-    /// The flow's entry, if it is known.
-    fn find(key: &Self::Key) -> Option<Slot>;
+    /// The flow, if it is known.
+    fn find(key: &Self::Key) -> Option<Found>;
+    /// A found flow's place, to change it.
+    #[inline(always)]
+    fn slot(found: Found) -> Slot {
+        Slot {
+            at: found.at,
+            entry: found.entry,
+            number: found.number,
+        }
+    }
     /// A place for a new flow, if there is one.
     fn claim(key: &Self::Key, now: Tick) -> Option<Slot>;
     /// Enters a new flow in a claimed place. False when another CPU was faster.
@@ -52,8 +85,8 @@ impl<I: Ip> Flows<I> for Table {
     const NEEDED: bool = false;
 
     #[inline(always)]
-    fn key(flow: &Flow<I>, seed: Seed) -> u64 {
-        seed.hash(flow.client.folded(), flow.ports())
+    fn key(flow: &Flow<I>, endpoint: EndpointRef) -> u64 {
+        endpoint.seed().hash(flow.client.folded(), flow.ports())
     }
 
     #[inline(always)]
@@ -62,23 +95,35 @@ impl<I: Ip> Flows<I> for Table {
     }
 
     #[inline(always)]
-    fn find(key: &u64) -> Option<Slot> {
-        let (entries, fingerprint) = place(*key);
-        flow::find_with(|slot| load(entries, slot), opaque, fingerprint)
-            .map(|found| slot(entries, found))
+    fn find(key: &u64) -> Option<Found> {
+        let entries = bucket(*key);
+        let load = |slot| load(entries, slot);
+        let (slot, entry) = flow::find_with(load, opaque, flow::fingerprint(*key))?;
+        Some(Found {
+            entry,
+            number: 0,
+            at: entries,
+            slot,
+        })
+    }
+
+    /// Most packets change nothing: only for others the verifier is to forget which of the
+    /// bucket's slots it is.
+    #[inline(always)]
+    fn slot(found: Found) -> Slot {
+        slot(found.at, (found.slot, found.entry))
     }
 
     #[inline(always)]
     fn claim(key: &u64, now: Tick) -> Option<Slot> {
-        let (entries, _) = place(*key);
+        let entries = bucket(*key);
         flow::victim::<false>(|slot| load(entries, slot), opaque, node::readiness(now))
             .map(|victim| slot(entries, victim))
     }
 
     #[inline(always)]
     fn enter(key: &u64, slot: Slot, backend: u16, now: Tick, state: State) -> bool {
-        let (_, fingerprint) = flow::place(*key, node::flow_shift());
-        let entry = Entry::new(fingerprint, backend, now, state);
+        let entry = Entry::new(flow::fingerprint(*key), backend, now, state);
         compare_exchange(slot.at, slot.entry.bits(), entry.bits())
     }
 
@@ -88,11 +133,10 @@ impl<I: Ip> Flows<I> for Table {
     }
 }
 
-/// The bucket and the fingerprint of a flow.
+/// The bucket of a flow.
 #[inline(always)]
-fn place(hash: u64) -> (*mut u64, u64) {
-    let (bucket, fingerprint) = flow::place(hash, node::flow_shift());
-    (maps::flow_bucket(bucket), fingerprint)
+fn bucket(hash: u64) -> *mut u64 {
+    maps::flow_bucket(node::shifted(hash, node::flow_shift()))
 }
 
 #[inline(always)]

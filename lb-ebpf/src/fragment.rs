@@ -12,7 +12,7 @@ use crate::{
     maps::{self, BackendRef},
     outcome::Outcome,
     packet::Packet,
-    parse::{Segment, TCP, UDP},
+    parse::Segment,
     ports,
     rewrite::{self, Carried, Way, nat},
     service,
@@ -28,8 +28,7 @@ const ANY: u32 = 256;
 #[inline(always)]
 fn key<I: Ip>(segment: &Segment<I>) -> FragmentKey {
     let protocol = match I::FAMILY {
-        Family::V4 if segment.is_tcp => u32::from(TCP),
-        Family::V4 => u32::from(UDP),
+        Family::V4 => u32::from(segment.protocol),
         Family::V6 => ANY,
     };
     FragmentKey {

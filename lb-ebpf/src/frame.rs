@@ -36,9 +36,8 @@ const SERVICE: u16 = SERVICE_TAG.to_be();
 const TAG: usize = 4;
 /// All bits of the length of a link layer.
 const MAX_IP: usize = 0x1f;
-const MAC_BITS: u64 = (1 << 48) - 1;
-/// The group bit of a MAC address whose bytes are a little-endian word.
-const MAC_GROUP: u64 = 1;
+/// The group bit, in the first byte of a MAC address.
+const MAC_GROUP: u8 = 1;
 
 /// What the frame carries.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,8 +101,7 @@ impl Frame {
 #[must_use]
 pub fn kind(packet: &Packet) -> Option<u16> {
     let head = packet.window::<{ EthHdr::LEN }>()?;
-    let mac = head.load::<u64, { at::DESTINATION }>() & MAC_BITS;
-    (mac == node::mac()).then(|| head.load::<u16, { at::TYPE }>())
+    is_ours(head).then(|| head.load::<u16, { at::TYPE }>())
 }
 
 /// Reads a frame's link layer.
@@ -113,7 +111,6 @@ pub fn parse(packet: &Packet) -> Frame {
     let Some(head) = packet.window::<{ EthHdr::LEN }>() else {
         return Frame::foreign(Verdict::PassMalformed);
     };
-    let mac = head.load::<u64, { at::DESTINATION }>() & MAC_BITS;
     let mut kind = head.load::<u16, { at::TYPE }>();
     let (mut ip, mut tags) = (EthHdr::LEN, Tags::NONE);
     if is_tag(kind) {
@@ -141,8 +138,8 @@ pub fn parse(packet: &Packet) -> Frame {
         ip = node::any(ip as u64) as usize & MAX_IP;
         tags = Tags(node::any(u64::from(tags.0)) as u32);
     }
-    let group = mac & MAC_GROUP != 0;
-    let ours = mac == node::mac();
+    let group = head.load::<u8, { at::DESTINATION }>() & MAC_GROUP != 0;
+    let ours = is_ours(head);
     let (carries, verdict) = match kind {
         IPV4 if ours => (Carries::Ipv4, Verdict::DropInternal),
         IPV6 if ours => (Carries::Ipv6, Verdict::DropInternal),
@@ -158,6 +155,13 @@ pub fn parse(packet: &Packet) -> Frame {
         ip,
         tags,
     }
+}
+
+/// Whether the frame is addressed to this interface. A shift takes away what follows the
+/// address in a little-endian word.
+#[inline(always)]
+fn is_ours(head: Window<{ EthHdr::LEN }>) -> bool {
+    head.load::<u64, { at::DESTINATION }>() << 16 == node::mac_above()
 }
 
 #[inline(always)]
@@ -191,15 +195,18 @@ pub fn send(packet: &Packet, frame: &Frame, hop: HopWords) -> Option<Verdict> {
     }
 }
 
-/// Writes the link layer of a frame to a next hop that has no tags. As for [`send`].
+/// Writes the link layer of a frame to a next hop that has no tags: with another EtherType, if
+/// one is given; `macs` as [`HopWords`] has them. As for [`send`].
 #[inline(always)]
 #[must_use]
-pub fn begin(packet: &Packet, hop: HopWords, kind: u16) -> Option<Verdict> {
+pub fn begin(packet: &Packet, (macs, source): (u64, u32), kind: Option<u16>) -> Option<Verdict> {
     let Some(head) = packet.window::<{ EthHdr::LEN }>() else {
         return Some(Verdict::DropInternal);
     };
-    address(head, hop.macs, hop.source);
-    head.store::<u16, { at::TYPE }>(kind);
+    address(head, macs, source);
+    if let Some(kind) = kind {
+        head.store::<u16, { at::TYPE }>(kind);
+    }
     None
 }
 

@@ -3,6 +3,7 @@
 use lb_common::verdict::Verdict;
 
 use crate::{
+    clock,
     flow::Flows,
     fragment,
     frame::Frame,
@@ -14,42 +15,71 @@ use crate::{
     pipeline::{again, is_returned, service_of},
     ports::{self, Ports},
     rewrite::{self, Carried, Way, nat},
-    schedule, service,
+    schedule::{self, Choice},
+    service,
 };
 
-/// Finds the flow's port, and leaves the rest to the next step: it holds what this one
-/// needs the stack for.
+/// Finds a plain packet's port, and sends it to its server from there.
 #[inline(always)]
 #[must_use]
-pub fn port<I: Ip, const PLAIN: bool>(context: Context) -> Outcome {
+pub fn plain<I: Ip>(context: Context) -> Outcome {
     let packet = &Packet::of(context);
-    let Some((_, segment)) = &again::<I, PLAIN>(packet) else {
+    let Some((frame, segment)) = &again::<I, true>(packet) else {
         return Outcome::here(Verdict::DropInternal);
     };
-    let Some(service) = service_of(segment).0 else {
+    let Some(Choice {
+        backend,
+        verdict,
+        place,
+    }) = choice(segment)
+    else {
+        return Outcome::here(Verdict::DropInternal);
+    };
+    if !backend.is_some() {
+        return Outcome::numbered(verdict);
+    }
+    let carried = Carried::Segment;
+    if let Some(refused) = rewrite::forward_full(packet, frame, segment, carried, backend, place) {
+        return refused;
+    }
+    Outcome::to_backend(verdict, backend)
+}
+
+/// Finds the port of any other packet, and leaves the rest to the next step: it holds what this
+/// one needs the stack for.
+#[inline(always)]
+#[must_use]
+pub fn port<I: Ip>(context: Context) -> Outcome {
+    let packet = &Packet::of(context);
+    let Some((_, segment)) = &again::<I, false>(packet) else {
+        return Outcome::here(Verdict::DropInternal);
+    };
+    let Some(choice) = choice(segment) else {
         return Outcome::next::<I>(Step::FromFull);
     };
-    let key = <Ports as Flows<I>>::key(&segment.flow(service.number()), service.seed());
-    let choice = schedule::choose::<I, Ports>(service, segment, &key);
     if !choice.backend.is_some() {
         return Outcome::numbered(choice.verdict);
     }
-    let step = if PLAIN {
-        Step::PlainToFull
-    } else {
-        Step::ToFull
-    };
-    Outcome::next::<I>(step)
+    Outcome::next::<I>(Step::ToFull)
         .with(choice.verdict as usize)
         .with_number(choice.place)
+}
+
+/// The server of a segment's flow, and its port. `None` when it is for no service.
+#[inline(always)]
+fn choice<I: Ip>(segment: &Segment<I>) -> Option<Choice> {
+    let service = service_of(segment).0?;
+    let now = clock::tick();
+    let key = <Ports as Flows<I>>::key(&segment.flow(), service);
+    Some(schedule::choose::<I, Ports>(service, segment, &key, now))
 }
 
 /// Sends a packet to its server from the flow's port.
 #[inline(always)]
 #[must_use]
-pub fn to_server<I: Ip, const PLAIN: bool>(context: Context, step: Outcome) -> Outcome {
+pub fn to_server<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let packet = &Packet::of(context);
-    let Some((frame, segment)) = &again::<I, PLAIN>(packet) else {
+    let Some((frame, segment)) = &again::<I, false>(packet) else {
         return Outcome::here(Verdict::DropInternal);
     };
     let Some(held) = ports::at(step.told_number()) else {
@@ -106,7 +136,7 @@ fn to_pool<I: Ip>(
     let backend = BackendRef::get(held.slot.entry.backend());
     let it = backend.address::<I::Address>() == segment.source
         && backend.heard_at(held.owner.vip_port) == segment.source_port
-        && backend.protocol() == segment.protocol();
+        && backend.protocol() == segment.protocol;
     if !it {
         return nobody;
     }

@@ -9,7 +9,7 @@
 use aya_ebpf::{macros::xdp, programs::XdpContext};
 use lb_ebpf::{
     clock, maps, node,
-    packet::Packet,
+    packet::{Context, Packet},
     steps::{self, step_plain4},
     transmit,
 };
@@ -17,18 +17,18 @@ use lb_ebpf::{
 /// Every packet that an interface receives, each in one buffer.
 #[xdp]
 pub fn flowgate(context: XdpContext) -> u32 {
-    way(&context)
+    way(context.ctx)
 }
 
 /// The same where packets may lie in several buffers.
 #[xdp(frags)]
 pub fn flowgate_frags(context: XdpContext) -> u32 {
-    way(&context)
+    way(context.ctx)
 }
 
 #[inline(always)]
-fn way(context: &XdpContext) -> u32 {
-    let packet = &Packet::of(context.ctx);
+fn way(context: Context) -> u32 {
+    let packet = &Packet::of(context);
     let outcome = steps::run(packet, step_plain4);
     maps::count(outcome, packet.length());
     node::sample(context, outcome);

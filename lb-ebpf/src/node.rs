@@ -1,6 +1,6 @@
-//! What is constant for one interface of one node: read-only data that userspace
-//! sets before the program is loaded. The verifier knows it, so branches that it decides
-//! are gone from the loaded program; other values stay loads.
+//! What is constant for one interface of one node. Numbers are written into the program's
+//! instructions before it is loaded, tables into its read-only data. The verifier knows both,
+//! so branches that they decide are gone from the loaded program.
 
 use core::ptr;
 
@@ -12,72 +12,106 @@ use lb_common::{
     hash::FoldKeys,
 };
 
-use crate::{outcome::Outcome, packet::opaque};
+use crate::{
+    outcome::Outcome,
+    packet::{Context, opaque},
+};
 
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-static FLOW_SHIFT: u32 = 63;
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-static FLOW_TIMEOUTS: u32 = 0;
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static READINESS: [u16; Readiness::LENGTH] = [0; Readiness::LENGTH];
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
-static TICK_SHIFT: u32 = 0;
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-static EGRESS: u32 = 0;
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-static MAC: u64 = 0;
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-static SAMPLE: u32 = 0;
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-static BUFFERS: u32 = 0;
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-static POOL_SHAPE: u64 = 0;
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-static PORT_MASK: u32 = 0;
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-static CPUS: u32 = 0;
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-static FOLD: [u64; 10] = [0; 10];
+static FOLD: [u64; 5] = [0; 5];
 
+/// Numbers, each in 64 bits. To the compiler they are addresses of another program's
+/// variables, loaded by an instruction that it knows nothing of: userspace puts the number
+/// where such an address would be.
 macro_rules! constants {
-    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $static:ident;)+) => {$(
-        $(#[doc = $doc])+
-        #[inline(always)]
-        #[must_use]
-        pub fn $name() -> $type {
-            // SAFETY: a static of that type; volatile, since the loader gives it
-            // another value than the compiler sees here.
-            unsafe { ptr::read_volatile(&raw const $static) }
+    ($($(#[doc = $doc:literal])+ $function:ident = $name:ident;)+) => {
+        #[cfg(target_arch = "bpf")]
+        mod symbols {
+            // SAFETY: nothing is read or written there.
+            unsafe extern "C" {
+                $(pub static $name: u8;)+
+            }
         }
-    )+};
+
+        $(
+            $(#[doc = $doc])+
+            #[inline(always)]
+            #[must_use]
+            pub fn $function() -> u64 {
+                #[cfg(target_arch = "bpf")]
+                {
+                    let number: u64;
+                    // Not `pure`, for then the compiler would keep it on the stack rather than
+                    // load it again.
+                    // SAFETY: loads a number into a register.
+                    unsafe {
+                        core::arch::asm!(
+                            "{number} = {name} ll",
+                            number = out(reg) number,
+                            name = sym symbols::$name,
+                            options(nomem, nostack),
+                        );
+                    }
+                    number
+                }
+                #[cfg(not(target_arch = "bpf"))]
+                0
+            }
+        )+
+    };
 }
 
 constants! {
     /// 64 less the binary logarithm of the number of buckets.
-    flow_shift: u32 = FLOW_SHIFT;
+    flow_shift = FLOW_SHIFT;
     /// By how many bits the kernel's jiffies are shifted to make a tick.
-    tick_shift: u32 = TICK_SHIFT;
+    tick_shift = TICK_SHIFT;
     /// The place in the device map of the interface that the program is attached to.
-    egress: u32 = EGRESS;
+    egress = EGRESS;
     /// A mask that keeps the number of a bucket of ports inside their table.
-    port_mask: u32 = PORT_MASK;
+    port_mask = PORT_MASK;
     /// CPUs that have a block of counters: one more than the highest number that a CPU of this
     /// machine can have.
-    cpus: u32 = CPUS;
-    /// Its MAC address in the low 48 bits, as it lies in a packet.
-    mac: u64 = MAC;
+    cpus = CPUS;
+    /// The interface's MAC address as it lies in a packet, in the upper 48 bits.
+    mac_above = MAC_ABOVE;
+    /// When entries expire: [`Timeouts::bits`].
+    timeout_bits = FLOW_TIMEOUTS;
+    /// How `full-nat`'s source ports lie in their table: [`Pool::bits`].
+    pool_bits = POOL_SHAPE;
+    /// Whether frames may lie in several buffers: 1 or 0.
+    buffers = BUFFERS;
+    /// One packet in this many is logged; 0 for none.
+    sampled = SAMPLE;
+}
+
+/// `number` shifted right by one of these constants that is below 64: without the mask that the
+/// compiler would put before it.
+#[inline(always)]
+#[must_use]
+pub fn shifted(number: u64, by: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = number;
+        // SAFETY: one instruction between two registers.
+        unsafe {
+            core::arch::asm!(
+                "{number} >>= {by}",
+                number = inout(reg) number,
+                by = in(reg) by,
+                options(pure, nomem, nostack),
+            );
+        }
+        number
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        number >> (by & 63)
+    }
 }
 
 /// Not read-only: the verifier takes it for any number. It is 0 and stays so.
@@ -99,16 +133,21 @@ pub fn any(number: u64) -> u64 {
 #[inline(always)]
 #[must_use]
 pub fn has_buffers() -> bool {
-    // SAFETY: as for the constants above.
-    unsafe { ptr::read_volatile(&raw const BUFFERS) != 0 }
+    buffers() != 0
+}
+
+/// The interface's MAC address in the low 48 bits, as it lies in a packet.
+#[inline(always)]
+#[must_use]
+pub fn mac() -> u64 {
+    mac_above() >> 16
 }
 
 /// When entries expire.
 #[inline(always)]
 #[must_use]
 pub fn timeouts() -> Timeouts {
-    // SAFETY: as for the constants above.
-    Timeouts::from_bits(unsafe { ptr::read_volatile(&raw const FLOW_TIMEOUTS) })
+    Timeouts::from_bits(timeout_bits() as u32)
 }
 
 /// Tells how readily the slot of an entry is given to a new flow, in this tick.
@@ -122,7 +161,8 @@ pub fn readiness(now: Tick) -> impl Fn(Entry) -> u16 {
     };
     // One number for all entries that are looked at.
     let start = opaque(start as u64) as *const u16;
-    // SAFETY: the part has room for all places; else as for the constants above.
+    // SAFETY: the part has room for all places; volatile, since the loader gives the array
+    // other values than the compiler sees here.
     move |entry| unsafe { ptr::read_volatile(start.add(Readiness::place(entry))) }
 }
 
@@ -130,31 +170,32 @@ pub fn readiness(now: Tick) -> impl Fn(Entry) -> u16 {
 #[inline(always)]
 #[must_use]
 pub fn pool() -> Pool {
-    // SAFETY: as for the constants above.
-    Pool::from_bits(unsafe { ptr::read_volatile(&raw const POOL_SHAPE) })
+    Pool::from_bits(pool_bits())
 }
 
 /// The keys that fold IPv6 addresses.
 #[inline(always)]
 #[must_use]
 pub fn fold_keys() -> FoldKeys {
-    // SAFETY: as for the constants above.
+    // SAFETY: a static of that type; volatile as above.
     FoldKeys(unsafe { ptr::read_volatile(&raw const FOLD) })
 }
 
-/// Logs one packet in `SAMPLE`; none when that is 0, and then the kernel drops this
-/// code while it loads the program.
+/// Logs one packet in so many; where none is to be, the kernel drops this code while it loads
+/// the program.
 #[inline(always)]
-pub fn sample(context: &XdpContext, outcome: Outcome) {
-    // SAFETY: as for the constants above.
-    let one_in = unsafe { ptr::read_volatile(&raw const SAMPLE) };
+pub fn sample(context: Context, outcome: Outcome) {
+    let one_in = sampled() as u32;
     // SAFETY: the helper takes no arguments and has no preconditions.
     if one_in != 0 && unsafe { bpf_get_prandom_u32() } % one_in == 0 {
-        info!(
-            context,
-            "verdict={} length={}",
-            outcome.number(),
-            context.data_end() - context.data()
-        );
+        log(context, outcome.number());
     }
+}
+
+/// By itself, so that nothing is put on the stack for it where it isn't called.
+#[inline(never)]
+fn log(context: Context, verdict: u32) {
+    let context = &XdpContext::new(context);
+    let length = context.data_end() - context.data();
+    info!(context, "verdict={} length={}", verdict, length);
 }

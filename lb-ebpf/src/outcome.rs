@@ -33,12 +33,10 @@ pub struct Outcome(u64);
 pub enum Step {
     /// All that isn't plain: tags, options, extensions, fragments.
     General = 1,
-    /// As [`Step::Full`], of a plain packet.
+    /// To a server in `full-nat`, of a plain packet.
     PlainFull = 15,
-    /// As [`Step::ToFull`], of a plain packet.
-    PlainToFull = 18,
     /// As [`Step::FromFull`], of a plain packet.
-    PlainFromFull = 19,
+    PlainFromFull = 18,
     /// A question that we may answer.
     Question = 2,
     /// A later fragment.
@@ -109,22 +107,23 @@ impl Outcome {
     #[inline(always)]
     #[must_use]
     pub fn back(verdict: Verdict) -> Self {
-        Outcome(verdict as u64 | u64::from(node::egress()) << EGRESS_BIT)
+        Outcome(verdict as u64 | node::egress() << EGRESS_BIT)
     }
 
     /// It leaves for a next hop.
     #[inline(always)]
     #[must_use]
     pub fn to(verdict: Verdict, hop: HopWords) -> Self {
-        Outcome::sent(verdict as u32, hop)
+        Outcome(verdict as u64 | u64::from(hop.egress()) << EGRESS_BIT)
     }
 
     /// It leaves for a backend, which counts it, with the verdict of that number.
     #[inline(always)]
     #[must_use]
     pub fn to_backend(verdict: u32, backend: BackendRef) -> Self {
+        let egress = u64::from(backend.egress()) << EGRESS_BIT;
         let counts = u64::from(backend.number()) << COUNTS_BIT;
-        Outcome(Outcome::sent(verdict, backend.hop()).0 | counts)
+        Outcome(u64::from(verdict) | egress | counts)
     }
 
     /// It came from a backend for its client, and the backend counts it.
@@ -132,11 +131,6 @@ impl Outcome {
     #[must_use]
     pub fn from_backend(self, backend: BackendRef) -> Self {
         Outcome(self.0 | TO_CLIENT | u64::from(backend.number()) << COUNTS_BIT)
-    }
-
-    #[inline(always)]
-    fn sent(verdict: u32, hop: HopWords) -> Self {
-        Outcome(u64::from(verdict) | u64::from(hop.egress()) << EGRESS_BIT)
     }
 
     /// It takes another step.

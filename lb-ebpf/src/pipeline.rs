@@ -1,17 +1,20 @@
 //! The way of a packet, top to bottom.
 
-use lb_common::{abi::Keeping, verdict::Verdict};
+use lb_common::{
+    abi::{Keeping, Kind},
+    verdict::Verdict,
+};
 
 use crate::{
-    answer,
+    answer, clock,
     flow::Flows,
     fragment,
     frame::{self, Carries, Frame},
     ip::{Ip, V4, V6},
-    maps::EndpointRef,
+    maps::{self, EndpointRef, Sought},
     outcome::{Outcome, Step},
     packet::{Context, Packet},
-    parse::{Kind, Segment},
+    parse::{self, Segment},
     rewrite::{
         self, Carried, Way,
         nat::{self, Sides},
@@ -28,7 +31,7 @@ use crate::{
 pub fn plain<I: Ip, F: Flows<I>>(context: Context) -> Outcome {
     let packet = &Packet::of(context);
     match I::plain(packet) {
-        Some(segment) => transport::<I, F, true>(packet, &Frame::PLAIN, &segment.any_protocol()),
+        Some(segment) => transport::<I, F, true>(packet, &Frame::PLAIN, &segment),
         None => Outcome::next::<I>(Step::General),
     }
 }
@@ -71,7 +74,9 @@ pub fn question(context: Context) -> Outcome {
         Carries::Ipv6 => {
             let parsed = V6::parse(packet, frame);
             match parsed.kind {
-                Kind::Solicitation => answer::solicitation(packet, frame, Verdict::PassNeighbour),
+                parse::Kind::Solicitation => {
+                    answer::solicitation(packet, frame, Verdict::PassNeighbour)
+                }
                 _ => V6::echo(packet, frame, &parsed.segment),
             }
         }
@@ -96,7 +101,7 @@ pub fn fragment<I: Ip>(context: Context) -> Outcome {
 pub fn again<I: Ip, const PLAIN: bool>(packet: &Packet) -> Option<(Frame, Segment<I>)> {
     if PLAIN {
         let segment = I::plain(packet)?;
-        return Some((Frame::PLAIN, segment.any_protocol()));
+        return Some((Frame::PLAIN, segment));
     }
     let frame = frame::parse(packet).any();
     let segment = I::parse(packet, &frame).segment.any();
@@ -111,7 +116,7 @@ pub fn tunnel<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let frame = &frame::parse(packet).any();
     let backend = step.backend();
     let way = Way::again(backend, step.told_number());
-    if let Some(refused) = rewrite::tunnel::forward::<I, false>(packet, frame, way) {
+    if let Some(refused) = rewrite::tunnel::any::<I>(packet, frame, way) {
         return Outcome::here(refused);
     }
     Outcome::to_backend(step.small() as u32, backend)
@@ -122,12 +127,14 @@ fn ip<I: Ip, F: Flows<I>>(packet: &Packet, frame: &Frame) -> Outcome {
     let parsed = I::parse(packet, frame);
     let segment = &parsed.segment;
     match parsed.kind {
-        Kind::Segment => transport::<I, F, false>(packet, frame, &segment.any()),
-        Kind::Fragment => Outcome::next::<I>(Step::Fragment),
-        Kind::Error => Outcome::next::<I>(Step::Error).with(segment.l4),
-        Kind::Echo | Kind::Solicitation => Outcome::next::<I>(Step::Question),
-        Kind::Stray => Outcome::here(service::stray::<I>(segment.destination, parsed.verdict)),
-        Kind::Foreign => Outcome::here(parsed.verdict),
+        parse::Kind::Segment => transport::<I, F, false>(packet, frame, &segment.any()),
+        parse::Kind::Fragment => Outcome::next::<I>(Step::Fragment),
+        parse::Kind::Error => Outcome::next::<I>(Step::Error).with(segment.l4),
+        parse::Kind::Echo | parse::Kind::Solicitation => Outcome::next::<I>(Step::Question),
+        parse::Kind::Stray => {
+            Outcome::here(service::stray::<I>(segment.destination, parsed.verdict))
+        }
+        parse::Kind::Foreign => Outcome::here(parsed.verdict),
     }
 }
 
@@ -137,15 +144,22 @@ fn ip<I: Ip, F: Flows<I>>(packet: &Packet, frame: &Frame) -> Outcome {
 #[must_use]
 pub fn service_of<I: Ip>(segment: &Segment<I>) -> (Option<EndpointRef>, Option<EndpointRef>) {
     let (vip, port) = (segment.destination, segment.destination_port);
-    let exact = service::at::<I>(vip, port, segment.protocol());
-    if exact.is_some() {
-        return (exact, None);
+    let protocol = segment.protocol;
+    let sought = Sought::<I>::new(vip, port, protocol, Kind::Service);
+    if let Some(exact) = sought.first() {
+        return (Some(exact), None);
     }
-    let Some(record) = service::vip::<I>(vip) else {
+    // What is for nobody of ours is found out before the other places are looked at.
+    if !maps::is_known(vip) {
+        return (None, None);
+    }
+    if let Some(exact) = sought.second() {
+        return (Some(exact), None);
+    }
+    let Some(record) = EndpointRef::find::<I>(vip, 0, 0, Kind::Vip) else {
         return (None, None);
     };
-    let protocol = segment.protocol();
-    let around = service::around::<I>(record, vip, port, segment.is_tcp, protocol);
+    let around = service::around::<I>(record, vip, port, segment.is_tcp(), protocol);
     (around, Some(record))
 }
 
@@ -157,12 +171,13 @@ fn transport<I: Ip, F: Flows<I>, const PLAIN: bool>(
     segment: &Segment<I>,
 ) -> Outcome {
     match service_of(segment) {
-        (Some(service), _) => match service.keeping() {
-            Keeping::Ports if PLAIN => Outcome::next::<I>(Step::PlainFull),
-            Keeping::Ports => Outcome::next::<I>(Step::Full),
-            Keeping::Changes => to_stable::<I, F, PLAIN>(service, packet, frame, segment),
-            Keeping::Flows => to_backend::<I, F, PLAIN>(service, packet, frame, segment),
-        },
+        (Some(service), _) if service.keeps(Keeping::Flows) => {
+            to_backend::<I, F, PLAIN>(service, packet, frame, segment)
+        }
+        (Some(service), _) if service.keeps(Keeping::Changes) => {
+            to_stable::<I, F, PLAIN>(service, packet, frame, segment)
+        }
+        (Some(_), _) => Outcome::next::<I>(if PLAIN { Step::PlainFull } else { Step::Full }),
         (None, Some(vip)) if vip.index() != 0 => Outcome::next::<I>(if PLAIN {
             Step::PlainFromFull
         } else {
@@ -180,8 +195,20 @@ fn to_backend<I: Ip, F: Flows<I>, const PLAIN: bool>(
     frame: &Frame,
     segment: &Segment<I>,
 ) -> Outcome {
-    let key = F::key(&segment.flow(service.number()), service.seed());
-    let choice = schedule::choose::<I, F>(service, segment, &key);
+    // Before the key is worked out: a call takes the registers that this needs.
+    let now = clock::tick();
+    let key = F::key(&segment.flow(), service);
+    let found = F::find(&key);
+    let choice = match schedule::settled(found, segment, now) {
+        Some(backend) => {
+            // The way of nearly every packet by itself: nothing is kept for others on it.
+            if PLAIN && rewrite::direct(packet, segment, backend) {
+                return Outcome::to_backend(Verdict::ForwardKnown as u32, backend);
+            }
+            schedule::known(backend, found)
+        }
+        None => schedule::chosen::<I, F>(service, segment, &key, now, found),
+    };
     to_choice::<I, PLAIN>(packet, frame, segment, &choice, F::hash(&key))
 }
 
@@ -194,7 +221,7 @@ fn to_stable<I: Ip, F: Flows<I>, const PLAIN: bool>(
     frame: &Frame,
     segment: &Segment<I>,
 ) -> Outcome {
-    let key = F::key(&segment.flow(service.number()), service.seed());
+    let key = F::key(&segment.flow(), service);
     let hash = F::hash(&key);
     match schedule::stable(service, segment, hash) {
         Some(choice) => to_choice::<I, PLAIN>(packet, frame, segment, &choice, hash),
@@ -212,7 +239,7 @@ pub fn changing<I: Ip, F: Flows<I>>(context: Context) -> Outcome {
     let Some(service) = service_of(segment).0 else {
         return Outcome::here(Verdict::DropInternal);
     };
-    let key = F::key(&segment.flow(service.number()), service.seed());
+    let key = F::key(&segment.flow(), service);
     let choice = schedule::changing::<I, F>(service, segment, &key);
     to_choice::<I, false>(packet, frame, segment, &choice, F::hash(&key))
 }
@@ -280,7 +307,7 @@ fn from_server<I: Ip, F: Flows<I>>(
     frame: &Frame,
     segment: &Segment<I>,
 ) -> Outcome {
-    let server = service::server::<I>(segment.source, segment.source_port, segment.protocol());
+    let server = service::server::<I>(segment.source, segment.source_port, segment.protocol);
     let Some(server) = server else {
         return Outcome::here(Verdict::PassNotVip);
     };
@@ -288,7 +315,7 @@ fn from_server<I: Ip, F: Flows<I>>(
         client: segment.destination,
         client_port: segment.destination_port,
         server_port: segment.source_port,
-        protocol: segment.protocol(),
+        protocol: segment.protocol,
     };
     let Some(origin) = nat::origin::<I, F>(&sides, server) else {
         return Outcome::here(Verdict::PassNotVip);

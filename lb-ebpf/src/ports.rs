@@ -3,14 +3,13 @@
 
 use lb_common::{
     abi::{self, Owner, Pool},
-    flow::{self, BUCKET_SLOTS, Entry, FINGERPRINT_BITS, Readiness, State, Tick},
-    hash::Seed,
+    flow::{self, BUCKET_SLOTS, Entry, Readiness, State, Tick},
 };
 
 use crate::{
-    flow::{Flows, Slot, change, compare_exchange, load},
+    flow::{Flows, Found, Slot, change, compare_exchange, load},
     ip::{Address, Ip},
-    maps::{self, PortSlot},
+    maps::{self, EndpointRef, PortSlot},
     node,
     packet::opaque,
     parse::Flow,
@@ -37,7 +36,7 @@ pub struct Key {
 impl Key {
     #[inline(always)]
     fn fingerprint(&self) -> u64 {
-        self.hash & ((1 << FINGERPRINT_BITS) - 1)
+        flow::fingerprint(self.hash)
     }
 }
 
@@ -46,15 +45,15 @@ impl<I: Ip> Flows<I> for Ports {
     const NEEDED: bool = true;
 
     #[inline(always)]
-    fn key(flow: &Flow<I>, seed: Seed) -> Key {
-        let hash = seed.hash(flow.client.folded(), flow.ports());
+    fn key(flow: &Flow<I>, service: EndpointRef) -> Key {
+        let hash = service.seed().hash(flow.client.folded(), flow.ports());
         Key {
             hash,
             owner: Owner {
                 client: flow.client.words(),
                 client_port: flow.client_port,
                 vip_port: flow.vip_port,
-                service: flow.service,
+                service: service.number(),
             },
             buckets: node::pool().choice(hash, I::FAMILY),
         }
@@ -66,13 +65,13 @@ impl<I: Ip> Flows<I> for Ports {
     }
 
     #[inline(always)]
-    fn find(key: &Key) -> Option<Slot> {
+    fn find(key: &Key) -> Option<Found> {
         if !has_any::<I>() {
             return None;
         }
         for bucket in key.buckets {
             if let Some(slot) = find_in(bucket, key) {
-                return Some(slot);
+                return Some(Found::at(slot));
             }
         }
         None

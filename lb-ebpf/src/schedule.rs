@@ -1,5 +1,7 @@
 //! Which backend a segment for a service goes to.
 
+use core::hint;
+
 use lb_common::{
     abi::BackendState,
     flow::{self, Entry, State, Tick},
@@ -9,7 +11,7 @@ use lb_common::{
 
 use crate::{
     clock,
-    flow::{Flows, Slot},
+    flow::{Flows, Found, Slot},
     ip::Ip,
     maps::{BackendRef, EndpointRef},
     node,
@@ -19,7 +21,7 @@ use crate::{
 
 /// A backend, and how it was chosen.
 pub struct Choice {
-    /// Where the segment goes; [`BackendRef::NONE`] when it has nowhere to go.
+    /// Where the segment goes; [`BackendRef::none`] when it has nowhere to go.
     pub backend: BackendRef,
     /// How that came: the verdict's number.
     pub verdict: u32,
@@ -57,7 +59,7 @@ impl Choice {
     #[inline(always)]
     fn none(verdict: Verdict) -> Self {
         Choice {
-            backend: BackendRef::NONE,
+            backend: BackendRef::none(),
             verdict: verdict as u32,
             place: 0,
         }
@@ -71,26 +73,61 @@ pub fn choose<I: Ip, F: Flows<I>>(
     service: EndpointRef,
     segment: &Segment<I>,
     key: &F::Key,
+    now: Tick,
 ) -> Choice {
-    let now = clock::tick();
-    match F::find(key) {
-        Some(slot) => {
-            let backend = BackendRef::get(slot.entry.backend());
-            let serves = matches!(
-                backend.state(),
-                BackendState::Active | BackendState::Draining
-            );
-            if serves && flow::is_settled(slot.entry, now, segment.is_tcp, segment.flags) {
-                Choice::of(backend, Verdict::ForwardKnown).at(slot)
-            } else if keeps(backend.state(), segment.opens(), slot.entry, now) {
-                kept::<I, F>(segment, slot, now, backend)
-            } else {
-                let (opens, verdict) = (segment.opens(), again(segment));
-                let chosen = scheduled::<I>(service, opens, F::hash(key), segment.source, verdict);
-                moved::<I, F>(segment, slot, now, chosen)
-            }
-        }
-        None => unknown::<I, F>(service, segment, key, now),
+    let found = F::find(key);
+    if let Some(backend) = settled(found, segment, now) {
+        return known(backend, found);
+    }
+    chosen::<I, F>(service, segment, key, now, found)
+}
+
+/// The backend of a known flow whose entry stays as it is: that of nearly every packet.
+#[inline(always)]
+#[must_use]
+pub fn settled<I: Ip>(found: Option<Found>, segment: &Segment<I>, now: Tick) -> Option<BackendRef> {
+    let entry = found?.entry;
+    let backend = BackendRef::get(entry.backend());
+    if !flow::is_settled(entry, now, segment.protocol, segment.flags) || !backend.keeps_flows() {
+        return None;
+    }
+    // SAFETY: the record of number 0 stays free, and a free one keeps no flows.
+    unsafe { hint::assert_unchecked(backend.number() != 0) };
+    Some(backend)
+}
+
+/// The choice of a [`settled`] flow.
+#[inline(always)]
+#[must_use]
+pub fn known(backend: BackendRef, found: Option<Found>) -> Choice {
+    Choice {
+        backend,
+        verdict: Verdict::ForwardKnown as u32,
+        place: found.map_or(0, |found| found.number),
+    }
+}
+
+/// The choice of any other flow.
+#[inline(always)]
+#[must_use]
+pub fn chosen<I: Ip, F: Flows<I>>(
+    service: EndpointRef,
+    segment: &Segment<I>,
+    key: &F::Key,
+    now: Tick,
+    found: Option<Found>,
+) -> Choice {
+    let Some(found) = found else {
+        return unknown::<I, F>(service, segment, key, now).any();
+    };
+    let slot = F::slot(found);
+    let backend = BackendRef::get(slot.entry.backend());
+    if keeps(backend.state(), segment.opens(), slot.entry, now) {
+        kept::<I, F>(segment, slot, now, backend)
+    } else {
+        let (opens, verdict) = (segment.opens(), again(segment));
+        let chosen = scheduled::<I>(service, opens, F::hash(key), segment.source, verdict);
+        moved::<I, F>(segment, slot, now, chosen)
     }
     .any()
 }
@@ -103,7 +140,7 @@ fn kept<I: Ip, F: Flows<I>>(
     now: Tick,
     backend: BackendRef,
 ) -> Choice {
-    let state = flow::after_client(slot.entry.state(), segment.is_tcp, segment.flags);
+    let state = flow::after_client(slot.entry.state(), segment.is_tcp(), segment.flags);
     F::change(slot, slot.entry.touched(now, state));
     Choice::of(backend, Verdict::ForwardKnown).at(slot)
 }
@@ -129,7 +166,7 @@ fn moved<I: Ip, F: Flows<I>>(
     let state = if segment.opens() {
         State::New
     } else {
-        flow::after_client(slot.entry.state(), segment.is_tcp, segment.flags)
+        flow::after_client(slot.entry.state(), segment.is_tcp(), segment.flags)
     };
     if chosen.backend.is_some() {
         F::change(slot, slot.entry.moved(chosen.backend.number(), now, state));
@@ -160,9 +197,9 @@ fn unknown<I: Ip, F: Flows<I>>(
     key: &F::Key,
     now: Tick,
 ) -> Choice {
-    let opens = segment.opens() || !segment.is_tcp;
+    let opens = segment.opens() || !segment.is_tcp();
     // What ends a connection that is not known needs no memory.
-    let ends = segment.is_tcp && flow::tcp::closes(segment.flags);
+    let ends = segment.is_tcp() && flow::tcp::closes(segment.flags);
     if ends && F::NEEDED {
         return Choice::none(Verdict::DropClosedPort);
     }
@@ -200,10 +237,11 @@ fn unknown<I: Ip, F: Flows<I>>(
 /// What another CPU has chosen for the flow, if one was faster.
 #[inline(always)]
 fn faster<I: Ip, F: Flows<I>>(key: &F::Key) -> Choice {
-    let Some(slot) = F::find(key) else {
+    let Some(found) = F::find(key) else {
         return Choice::none(Verdict::DropNoPort);
     };
-    Choice::of(BackendRef::get(slot.entry.backend()), Verdict::ForwardKnown).at(slot)
+    let backend = BackendRef::get(found.entry.backend());
+    Choice::of(backend, Verdict::ForwardKnown).at(F::slot(found))
 }
 
 /// The backend whose turn it is: by the service's scheduler for what `opens` a
@@ -282,10 +320,10 @@ pub fn changing<I: Ip, F: Flows<I>>(
         Some(found) => {
             let backend = BackendRef::get(found.entry.backend());
             if keeps(backend.state(), segment.opens(), found.entry, now) {
-                kept::<I, F>(segment, found, now, backend)
+                kept::<I, F>(segment, F::slot(found), now, backend)
             } else {
                 let chosen = handed(slot.backend(), again(segment));
-                moved::<I, F>(segment, found, now, chosen)
+                moved::<I, F>(segment, F::slot(found), now, chosen)
             }
         }
         None => unentered::<I, F>(slot, segment, key),
@@ -338,6 +376,6 @@ fn unentered<I: Ip, F: Flows<I>>(slot: wheel::Slot, segment: &Segment<I>, key: &
 #[inline(always)]
 fn enters<I: Ip, F: Flows<I>>(segment: &Segment<I>, key: &F::Key, number: u16) -> bool {
     let now = clock::tick();
-    let ends = segment.is_tcp && flow::tcp::closes(segment.flags);
+    let ends = segment.is_tcp() && flow::tcp::closes(segment.flags);
     !ends && F::claim(key, now).is_some_and(|place| F::enter(key, place, number, now, State::New))
 }

@@ -14,15 +14,23 @@ use crate::{
 #[must_use]
 pub fn run(packet: &Packet, plain: extern "C" fn(Context) -> u64) -> Outcome {
     let context = packet.context();
-    let outcome = match frame::kind(packet) {
-        Some(frame::IPV4) => direct4(context, Outcome::from_word(plain(context))),
-        Some(frame::IPV6) => direct6(context, Outcome::from_word(step_plain6(context))),
+    let mut outcome = match frame::kind(packet) {
+        Some(frame::IPV4) => {
+            let outcome = Outcome::from_word(plain(context));
+            if !outcome.is_step() {
+                return outcome;
+            }
+            direct4(context, outcome)
+        }
+        Some(frame::IPV6) => {
+            let outcome = Outcome::from_word(step_plain6(context));
+            if !outcome.is_step() {
+                return outcome;
+            }
+            direct6(context, outcome)
+        }
         _ => Outcome::next::<V4>(Step::General),
     };
-    if !outcome.is_step() {
-        return outcome;
-    }
-    let mut outcome = outcome;
     if outcome.takes::<V4>(Step::General) {
         outcome = Outcome::from_word(step_general4(context));
     }
@@ -59,9 +67,6 @@ macro_rules! steps {
         #[inline(always)]
         fn $detour(context: Context, outcome: Outcome) -> Outcome {
             let mut word = outcome.word();
-            if !outcome.is_step() {
-                return outcome;
-            }
             $(
                 if Outcome::from_word(word).takes::<$version>(Step::$step) {
                     // What a step isn't told, it has no argument for: the verifier wants
@@ -80,22 +85,20 @@ macro_rules! steps {
 
 steps! {
     direct4, V4:
-    PlainFull = step_plain_full4(), full::port::<V4, true>;
-    PlainToFull = step_plain_to_full4(told), full::to_server::<V4, true>;
+    PlainFull = step_plain_full4(), full::plain::<V4>;
     PlainFromFull = step_plain_from_full4(), full::from_server::<V4, true>;
 }
 
 steps! {
     direct6, V6:
-    PlainFull = step_plain_full6(), full::port::<V6, true>;
-    PlainToFull = step_plain_to_full6(told), full::to_server::<V6, true>;
+    PlainFull = step_plain_full6(), full::plain::<V6>;
     PlainFromFull = step_plain_from_full6(), full::from_server::<V6, true>;
 }
 
 steps! {
     detour4, V4:
-    Full = step_full4(), full::port::<V4, false>;
-    ToFull = step_to_full4(told), full::to_server::<V4, false>;
+    Full = step_full4(), full::port::<V4>;
+    ToFull = step_to_full4(told), full::to_server::<V4>;
     FromFull = step_from_full4(), full::from_server::<V4, false>;
     Fragment = step_fragment4(), pipeline::fragment::<V4>;
     Error = step_error4(told), icmp::step::error::<V4, Table>;
@@ -112,8 +115,8 @@ steps! {
 
 steps! {
     detour6, V6:
-    Full = step_full6(), full::port::<V6, false>;
-    ToFull = step_to_full6(told), full::to_server::<V6, false>;
+    Full = step_full6(), full::port::<V6>;
+    ToFull = step_to_full6(told), full::to_server::<V6>;
     FromFull = step_from_full6(), full::from_server::<V6, false>;
     Fragment = step_fragment6(), pipeline::fragment::<V6>;
     Error = step_error6(told), icmp::step::error::<V6, Table>;

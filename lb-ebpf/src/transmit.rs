@@ -16,7 +16,7 @@ pub fn action(outcome: Outcome) -> u32 {
     if verdict >= FIRST_DROP {
         return XDP_DROP;
     }
-    if outcome.egress() == node::egress() {
+    if u64::from(outcome.egress()) == node::egress() {
         return XDP_TX;
     }
     // An interface that has gone is found by userspace, which puts another way in

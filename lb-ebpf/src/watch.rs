@@ -21,7 +21,7 @@ pub fn opened<I: Ip>(segment: &Segment<I>, backend: BackendRef) {
     let rest = u64::from(segment.source_port)
         | u64::from(segment.destination_port) << 16
         | u64::from(backend.number()) << 32
-        | u64::from(segment.protocol()) << 48
+        | u64::from(segment.protocol) << 48
         | (I::FAMILY as u64) << 56;
     step_watch(pair(a, b), pair(c, d), rest);
 }

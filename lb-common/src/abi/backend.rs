@@ -7,12 +7,12 @@ use crate::tags::Tags;
 pub enum BackendState {
     /// The number belongs to no backend. Flows that still name it are scheduled again.
     Free = 0,
-    /// Takes new flows and keeps those that it has.
-    Active = 1,
-    /// Keeps its flows, gets no new ones.
-    Draining = 2,
     /// Gets no new flows; those that it has are scheduled again at once.
-    Down = 3,
+    Down = 1,
+    /// Keeps its flows, gets no new ones. From here on a backend keeps them.
+    Draining = 2,
+    /// Takes new flows and keeps those that it has.
+    Active = 3,
 }
 
 impl BackendState {
@@ -21,9 +21,9 @@ impl BackendState {
     #[inline(always)]
     pub const fn from_byte(byte: u8) -> Self {
         match byte {
-            1 => BackendState::Active,
+            1 => BackendState::Down,
             2 => BackendState::Draining,
-            3 => BackendState::Down,
+            3 => BackendState::Active,
             _ => BackendState::Free,
         }
     }

@@ -46,13 +46,14 @@ proptest! {
         let now = entry.age().wrapping_add(ticks);
         let after = entry.touched(now, after_client(entry.state(), is_tcp, flags));
         let stays = after == entry && !tcp::opens(flags);
-        if is_settled(entry, now, is_tcp, flags) {
+        let protocol = if is_tcp { tcp::PROTOCOL } else { UDP };
+        if is_settled(entry, now, protocol, flags) {
             prop_assert!(stays);
         }
         // Nearly all that stays is found to: an established connection's segments.
         let usual = is_tcp && entry.state() == State::Established && flags & !tcp::ACK == 0;
         if stays && usual && !entry.is_empty() {
-            prop_assert!(is_settled(entry, now, is_tcp, flags));
+            prop_assert!(is_settled(entry, now, protocol, flags));
         }
     }
 

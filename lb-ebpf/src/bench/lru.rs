@@ -5,11 +5,12 @@ use core::ptr;
 use aya_ebpf::{macros::map, maps::LruHashMap};
 use lb_common::{
     flow::{Entry, State, Tick},
-    hash::{self, Seed},
+    hash,
 };
 use lb_ebpf::{
-    flow::{Flows, Slot},
+    flow::{Flows, Found, Slot},
     ip::{Address, Ip},
+    maps::EndpointRef,
     parse::Flow,
 };
 
@@ -35,7 +36,7 @@ impl<I: Ip> Flows<I> for Lru {
     const NEEDED: bool = false;
 
     #[inline(always)]
-    fn key(flow: &Flow<I>, _: Seed) -> Key {
+    fn key(flow: &Flow<I>, _: EndpointRef) -> Key {
         Key {
             client: flow.client.words()[0],
             vip: flow.vip.words()[0],
@@ -52,15 +53,15 @@ impl<I: Ip> Flows<I> for Lru {
     }
 
     #[inline(always)]
-    fn find(key: &Key) -> Option<Slot> {
+    fn find(key: &Key) -> Option<Found> {
         let at = LRU.get_ptr_mut(key)?;
         // SAFETY: a value of the map, aligned, and written only whole.
         let entry = Entry::from_bits(unsafe { ptr::read_volatile(at) });
-        Some(Slot {
+        Some(Found::at(Slot {
             at,
             entry,
             number: 0,
-        })
+        }))
     }
 
     /// The kernel makes room itself when a flow is entered.

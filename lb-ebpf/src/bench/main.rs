@@ -78,7 +78,7 @@ fn way(context: &XdpContext, plain: extern "C" fn(Context) -> u64) -> u32 {
     let packet = &Packet::of(context.ctx);
     let outcome = steps::run(packet, plain);
     maps::count(outcome, packet.length());
-    node::sample(context, outcome);
+    node::sample(context.ctx, outcome);
     transmit::action(outcome)
 }
 

@@ -270,19 +270,18 @@ impl<I: Ip> Sent<I> {
             client_port: self.client_port,
             vip_port: self.vip_port,
             protocol,
-            service: service.number(),
         };
-        let (number, place, hash) = if PORTS_TOO && service.keeping() == Keeping::Ports {
-            let key = <Ports as Flows<I>>::key(&flow, service.seed());
-            let slot = <Ports as Flows<I>>::find(&key)?;
+        let (number, place, hash) = if PORTS_TOO && service.keeps(Keeping::Ports) {
+            let key = <Ports as Flows<I>>::key(&flow, service);
+            let found = <Ports as Flows<I>>::find(&key)?;
             let hash = <Ports as Flows<I>>::hash(&key);
-            (slot.entry.backend(), slot.number, hash)
+            (found.entry.backend(), found.number, hash)
         } else {
-            let key = F::key(&flow, service.seed());
+            let key = F::key(&flow, service);
             let hash = F::hash(&key);
             let number = match F::find(&key) {
-                Some(slot) => slot.entry.backend(),
-                None if service.keeping() == Keeping::Changes => {
+                Some(found) => found.entry.backend(),
+                None if service.keeps(Keeping::Changes) => {
                     turn::steady(service, hash, self.client)?.of_unknown()
                 }
                 None => return None,

@@ -1,5 +1,7 @@
 //! Addresses as they lie in a packet.
 
+use core::ptr;
+
 use lb_common::{abi, checksum::Delta};
 
 use crate::{maps::Destination, node, packet::Window};
@@ -11,6 +13,8 @@ pub trait Address: Copy + PartialEq + Destination {
 
     /// From a map record, whose first word is `high`, and whose second `low` reads.
     fn read(high: u64, low: impl Fn() -> u64) -> Self;
+    /// From a map record: the address that lies there, aligned to eight bytes.
+    fn load(at: *const abi::Address) -> Self;
     /// In the words of a map record.
     fn words(self) -> abi::Address;
     /// In one word, for the hash of a flow.
@@ -27,6 +31,13 @@ impl Address for u32 {
     #[inline(always)]
     fn read(high: u64, _: impl Fn() -> u64) -> Self {
         high as u32
+    }
+
+    #[inline(always)]
+    fn load(at: *const abi::Address) -> Self {
+        // SAFETY: a field of a record in a map, which is aligned and lives as long as the
+        // program.
+        unsafe { ptr::read_volatile(at.cast()) }
     }
 
     #[inline(always)]
@@ -106,6 +117,14 @@ impl Address for Six {
     #[inline(always)]
     fn read(high: u64, low: impl Fn() -> u64) -> Self {
         Six { high, low: low() }
+    }
+
+    #[inline(always)]
+    fn load(at: *const abi::Address) -> Self {
+        let at = at.cast::<u64>();
+        // SAFETY: as above.
+        let (high, low) = unsafe { (ptr::read_volatile(at), ptr::read_volatile(at.add(1))) };
+        Six { high, low }
     }
 
     #[inline(always)]

@@ -1,4 +1,7 @@
-use lb_common::{abi::Family, checksum::Delta};
+use lb_common::{
+    abi::Family,
+    checksum::{self, Delta},
+};
 
 use super::{Edit, Ip};
 use crate::{
@@ -6,7 +9,7 @@ use crate::{
     frame::Frame,
     icmp::{self, Quoted},
     outcome::Outcome,
-    packet::{Context, Packet},
+    packet::{Context, Packet, Window},
     parse::{self, Parsed, Segment, at},
 };
 
@@ -16,6 +19,15 @@ pub struct V4;
 
 /// One hop, in the word of TTL and protocol as it lies in the packet.
 const HOP: u16 = 0x0100u16.to_be();
+
+/// Counts a hop.
+#[inline(always)]
+fn hop(header: Window<{ at::IPV4 }>) {
+    let lifetime = header.load::<u16, { at::ipv4::TTL }>();
+    header.store::<u16, { at::ipv4::TTL }>(lifetime.wrapping_sub(HOP));
+    let checksum = header.load::<u16, { at::ipv4::CHECKSUM }>();
+    header.store::<u16, { at::ipv4::CHECKSUM }>(checksum::after_less(checksum, HOP));
+}
 
 impl Ip for V4 {
     type Address = u32;
@@ -102,6 +114,10 @@ impl Ip for V4 {
     #[inline(always)]
     fn edit(packet: &Packet, frame: &Frame, edit: &Edit<V4>) -> Option<Delta> {
         let header = packet.at::<{ at::IPV4 }>(frame.ip)?;
+        if edit.hop && !edit.source.is_given && !edit.destination.is_given {
+            hop(header);
+            return Some(Delta::new());
+        }
         let mut addresses = Delta::new();
         if edit.source.is_given {
             let new = edit.source.value;

@@ -1,5 +1,5 @@
 use lb_common::{
-    abi::{Backend, BackendState, Forward, Tunnel},
+    abi::{self, Backend, BackendState, Forward, Tunnel},
     tags::Tags,
 };
 
@@ -23,18 +23,18 @@ pub struct BackendRef {
 }
 
 impl BackendRef {
-    /// No backend: it has no record.
-    pub const NONE: BackendRef = BackendRef {
-        record: core::ptr::null(),
-        number: 0,
-    };
+    /// No backend: that of number 0, whose record stays free.
+    #[inline(always)]
+    #[must_use]
+    pub fn none() -> Self {
+        BackendRef::get(0)
+    }
 
-    /// Whether it isn't [`BackendRef::NONE`]. That it has a record is asked too, for the
-    /// verifier, which doesn't know that the number tells.
+    /// Whether it isn't [`BackendRef::none`].
     #[inline(always)]
     #[must_use]
     pub fn is_some(self) -> bool {
-        self.number != 0 && !self.record.is_null()
+        self.number != 0
     }
 
     /// The backend of that number.
@@ -59,6 +59,20 @@ impl BackendRef {
     #[must_use]
     pub fn state(self) -> BackendState {
         BackendState::from_byte(field!(self.record, state))
+    }
+
+    /// Whether it keeps the flows that it has.
+    #[inline(always)]
+    #[must_use]
+    pub fn keeps_flows(self) -> bool {
+        field!(self.record, state) >= BackendState::Draining as u8
+    }
+
+    /// Whether packets reach it as they are ([`Forward::Dsr`]).
+    #[inline(always)]
+    #[must_use]
+    pub fn is_direct(self) -> bool {
+        field!(self.record, forward) == Forward::Dsr as u8
     }
 
     /// How packets reach it.
@@ -89,6 +103,20 @@ impl BackendRef {
         field!(self.record, mtu)
     }
 
+    /// The place in the device map of the interface that leads to it.
+    #[inline(always)]
+    #[must_use]
+    pub fn egress(self) -> u16 {
+        field!(self.record, egress)
+    }
+
+    /// Whether frames carry no VLAN tags on the way to it.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_no_tags(self) -> bool {
+        field!(self.record, tags) == Tags::NONE
+    }
+
     /// The way to it.
     #[inline(always)]
     #[must_use]
@@ -100,11 +128,19 @@ impl BackendRef {
         }
     }
 
+    /// The MAC addresses of the way to it, as [`HopWords`] has them.
+    #[inline(always)]
+    #[must_use]
+    pub fn macs(self) -> (u64, u32) {
+        (word!(self.record, 6), word!(self.record, 7) as u32)
+    }
+
     /// Its own address.
     #[inline(always)]
     #[must_use]
     pub fn address<A: Address>(self) -> A {
-        A::read(word!(self.record, 0), || word!(self.record, 1))
+        // SAFETY: a place inside the record; nothing is read.
+        A::load(unsafe { &raw const (*self.record).address })
     }
 
     /// Its own port, in network byte order; 0 when packets keep theirs.
@@ -139,7 +175,8 @@ impl BackendRef {
     #[inline(always)]
     #[must_use]
     pub fn vip<A: Address>(self) -> A {
-        A::read(word!(self.record, 2), || word!(self.record, 3))
+        // SAFETY: as for its own address.
+        A::load(unsafe { &raw const (*self.record).vip })
     }
 
     /// Its service's port, in network byte order; the first one of a range.
@@ -210,10 +247,21 @@ impl HopWords {
 pub struct TunnelRef(*const Tunnel);
 
 impl TunnelRef {
-    /// The outer source of packets that vary by `spread`; its first half and its second.
+    /// The outer IPv4 source of packets that vary by `spread`.
     #[inline(always)]
     #[must_use]
-    pub fn source(self, spread: u32) -> (u64, u64) {
+    pub fn source4(self, spread: u32) -> u32 {
+        let first = |words: *const abi::Address| <u32 as Address>::load(words);
+        // SAFETY: places inside the record; nothing is read.
+        let (source, varying) =
+            unsafe { (&raw const (*self.0).source, &raw const (*self.0).varying) };
+        first(source) | first(varying) & spread
+    }
+
+    /// The outer IPv6 source of packets that vary by `spread`; its first half and its second.
+    #[inline(always)]
+    #[must_use]
+    pub fn source6(self, spread: u32) -> (u64, u64) {
         let spread = u64::from(spread) | u64::from(spread) << 32;
         (
             word!(self.0, 0) | word!(self.0, 2) & spread,

@@ -15,8 +15,8 @@ use crate::{node, outcome::Outcome};
 #[inline(always)]
 fn cpu() -> Option<u64> {
     // SAFETY: the helper takes no arguments and has no preconditions.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    (cpu < node::cpus()).then_some(u64::from(cpu))
+    let cpu = u64::from(unsafe { bpf_get_smp_processor_id() });
+    (cpu < node::cpus()).then_some(cpu)
 }
 
 /// A record in a CPU's block: that at `index`, modulo their number.

@@ -19,6 +19,55 @@ pub fn is_known<A: Address>(address: A) -> bool {
     word >> (bit % 64) & 1 != 0
 }
 
+const GROUP_BITS: u32 = limits::ENDPOINT_GROUPS.ilog2();
+const SLOT_BITS: u32 = limits::ENDPOINT_SLOTS.ilog2();
+
+/// The key of an endpoint that is looked for, in one of two places.
+#[derive(Clone, Copy)]
+pub struct Sought<I: Ip> {
+    address: I::Address,
+    selector: u32,
+    hash: u64,
+}
+
+impl<I: Ip> Sought<I> {
+    /// The port as it lies in the packet.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(address: I::Address, port: u16, protocol: u8, kind: Kind) -> Self {
+        let selector = selector(I::FAMILY, port, protocol, kind);
+        Sought {
+            address,
+            selector,
+            hash: hash::endpoint(address.words(), selector),
+        }
+    }
+
+    /// The endpoint, if it lies where those of most groups do: where their pilot is 0.
+    #[inline(always)]
+    #[must_use]
+    pub fn first(&self) -> Option<EndpointRef> {
+        let first = EndpointRef::at(hash::slot(self.hash, 0, SLOT_BITS));
+        first.is::<I>(self.address, self.selector).then_some(first)
+    }
+
+    /// The endpoint, if it lies where its group's pilot says.
+    #[inline(always)]
+    #[must_use]
+    pub fn second(&self) -> Option<EndpointRef> {
+        let group = hash::group(self.hash, GROUP_BITS);
+        // SAFETY: a word of the map, which userspace writes only whole.
+        let pilot = unsafe { ptr::read_volatile(region::pilots().at(group)) };
+        if pilot == 0 {
+            return None;
+        }
+        let second = EndpointRef::at(hash::slot(self.hash, pilot, SLOT_BITS));
+        second
+            .is::<I>(self.address, self.selector)
+            .then_some(second)
+    }
+}
+
 /// A found endpoint.
 #[derive(Clone, Copy)]
 pub struct EndpointRef(*const Endpoint);
@@ -28,23 +77,13 @@ impl EndpointRef {
     #[inline(always)]
     #[must_use]
     pub fn find<I: Ip>(address: I::Address, port: u16, protocol: u8, kind: Kind) -> Option<Self> {
-        const GROUP_BITS: u32 = limits::ENDPOINT_GROUPS.ilog2();
-        const SLOT_BITS: u32 = limits::ENDPOINT_SLOTS.ilog2();
-        let selector = selector(I::FAMILY, port, protocol, kind);
-        let hash = hash::endpoint(address.words(), selector);
-        // Most groups have the pilot 0: then there is nothing to wait for.
-        let first = EndpointRef(region::endpoints().at(hash::slot(hash, 0, SLOT_BITS)));
-        if first.is::<I>(address, selector) {
-            return Some(first);
-        }
-        let group = hash::group(hash, GROUP_BITS);
-        // SAFETY: a word of the map, which userspace writes only whole.
-        let pilot = unsafe { ptr::read_volatile(region::pilots().at(group)) };
-        if pilot == 0 {
-            return None;
-        }
-        let second = EndpointRef(region::endpoints().at(hash::slot(hash, pilot, SLOT_BITS)));
-        second.is::<I>(address, selector).then_some(second)
+        let sought = Sought::<I>::new(address, port, protocol, kind);
+        sought.first().or_else(|| sought.second())
+    }
+
+    #[inline(always)]
+    fn at(slot: u32) -> Self {
+        EndpointRef(region::endpoints().at(slot))
     }
 
     #[inline(always)]
@@ -60,11 +99,11 @@ impl EndpointRef {
         field!(self.0, index)
     }
 
-    /// Service: where its flows are kept.
+    /// Service: whether its flows are kept there.
     #[inline(always)]
     #[must_use]
-    pub fn keeping(self) -> Keeping {
-        Keeping::from_byte(field!(self.0, keeping))
+    pub fn keeps(self, keeping: Keeping) -> bool {
+        field!(self.0, keeping) == keeping as u8
     }
 
     /// Service: how many bits of its clients' addresses it knows them by.

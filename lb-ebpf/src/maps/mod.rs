@@ -32,7 +32,7 @@ use crate::node;
 
 pub use backend::{BackendRef, HopWords};
 pub use count::{advance, count};
-pub use endpoint::{EndpointRef, is_known};
+pub use endpoint::{EndpointRef, Sought, is_known};
 pub use ports::{PortSlot, pool_address, port_bucket};
 pub use route::{Destination, route};
 pub use told::may_tell;

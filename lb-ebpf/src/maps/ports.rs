@@ -12,7 +12,7 @@ use crate::{ip::Address, node};
 #[inline(always)]
 #[must_use]
 pub fn port_bucket(index: u32) -> *mut PortBucket {
-    region::ports().inside(u64::from(index & node::port_mask()))
+    region::ports().inside(u64::from(index) & node::port_mask())
 }
 
 /// The pool's address at `index`.

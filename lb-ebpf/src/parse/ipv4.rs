@@ -27,9 +27,9 @@ const ECHO_REQUEST: u16 = 0x0800u16.to_be();
 
 /// What the header says of the segment behind it, at `l4` in the frame.
 #[inline(always)]
-fn segment(header: Window<{ at::IPV4 }>, l4: usize) -> Segment<V4> {
+fn segment(header: Window<{ at::IPV4 }>, protocol: u8, l4: usize) -> Segment<V4> {
     Segment {
-        is_tcp: header.load::<u8, { at::ipv4::PROTOCOL }>() == TCP,
+        protocol,
         length: usize::from(u16::from_be(header.load::<u16, { at::ipv4::LENGTH }>())),
         l4,
         source: header.load::<u32, { at::ipv4::SOURCE }>(),
@@ -42,23 +42,34 @@ fn segment(header: Window<{ at::IPV4 }>, l4: usize) -> Segment<V4> {
 #[inline(always)]
 #[must_use]
 pub fn plain(packet: &Packet) -> Option<Segment<V4>> {
-    let frame = packet.window::<{ EthHdr::LEN + at::IPV4 + at::UDP }>()?;
+    // One question for both protocols: Ethernet's shortest frames are longer.
+    let frame = packet.window::<{ EthHdr::LEN + at::IPV4 + at::TCP }>()?;
     let header = frame.rest::<{ EthHdr::LEN }, { at::IPV4 }>();
-    let is_tcp = match header.load::<u32, { at::ipv4::FRAGMENT }>() & WHOLE {
-        WHOLE_TCP => true,
-        WHOLE_UDP => false,
-        _ => return None,
-    };
-    let segment = Segment {
-        is_tcp,
-        ..segment(header, EthHdr::LEN + at::IPV4)
-    };
-    let is_simple = header.load::<u8, { at::ipv4::VERSION }>() == SIMPLE;
-    if !is_simple || EthHdr::LEN + segment.length > packet.length() {
+    let head = frame.rest::<{ EthHdr::LEN + at::IPV4 }, { at::TCP }>();
+    if header.load::<u8, { at::ipv4::VERSION }>() != SIMPLE {
         return None;
     }
-    let head = frame.rest::<{ EthHdr::LEN + at::IPV4 }, { at::UDP }>();
-    super::with_plain_ports::<_, { EthHdr::LEN + at::IPV4 }>(packet, head, segment)
+    let length = usize::from(u16::from_be(header.load::<u16, { at::ipv4::LENGTH }>()));
+    if EthHdr::LEN + length > packet.length() {
+        return None;
+    }
+    let (protocol, flags) = match header.load::<u32, { at::ipv4::FRAGMENT }>() & WHOLE {
+        WHOLE_TCP if length >= at::IPV4 + at::TCP => (TCP, head.load::<u8, { at::TCP_FLAGS }>()),
+        WHOLE_UDP if length >= at::IPV4 + at::UDP => (UDP, 0),
+        _ => return None,
+    };
+    Some(super::plain(
+        Segment {
+            protocol,
+            flags,
+            length,
+            l4: EthHdr::LEN + at::IPV4,
+            source: header.load::<u32, { at::ipv4::SOURCE }>(),
+            destination: header.load::<u32, { at::ipv4::DESTINATION }>(),
+            ..Segment::NONE
+        },
+        head,
+    ))
 }
 
 /// Tells what an IPv4 packet, addressed to us, is.
@@ -74,17 +85,17 @@ pub fn parse(packet: &Packet, frame: &Frame) -> Parsed<V4> {
     }
     let head = usize::from(version & 15) * 4;
     let fragment = header.load::<u16, { at::ipv4::FRAGMENT }>();
+    let protocol = header.load::<u8, { at::ipv4::PROTOCOL }>();
     let segment = Segment {
         is_first: fragment & MORE_FRAGMENTS != 0,
         id: u32::from(header.load::<u16, { at::ipv4::ID }>()),
-        ..segment(header, frame.ip + head)
+        ..segment(header, protocol, frame.ip + head)
     };
     let length = segment.length;
     if head < at::IPV4 || length < head || frame.ip + length > packet.length() {
         return Parsed::stray(segment, Verdict::DropMalformed);
     }
     let payload = length - head;
-    let protocol = header.load::<u8, { at::ipv4::PROTOCOL }>();
     if fragment & FRAGMENT_OFFSET != 0 {
         return match protocol {
             TCP | UDP => Parsed::of(Kind::Fragment, segment),

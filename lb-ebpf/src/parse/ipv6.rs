@@ -22,10 +22,10 @@ const SOLICITATION: u8 = 135;
 
 /// What the header says of the segment behind it, at `l4` in the frame.
 #[inline(always)]
-fn segment(header: Window<{ at::IPV6 }>, l4: usize) -> Segment<V6> {
+fn segment(header: Window<{ at::IPV6 }>, protocol: u8, l4: usize) -> Segment<V6> {
     let payload = usize::from(u16::from_be(header.load::<u16, { at::ipv6::LENGTH }>()));
     Segment {
-        is_tcp: header.load::<u8, { at::ipv6::NEXT }>() == TCP,
+        protocol,
         length: at::IPV6 + payload,
         l4,
         source: Six::load::<{ at::IPV6 }, { at::ipv6::SOURCE }>(header),
@@ -38,23 +38,34 @@ fn segment(header: Window<{ at::IPV6 }>, l4: usize) -> Segment<V6> {
 #[inline(always)]
 #[must_use]
 pub fn plain(packet: &Packet) -> Option<Segment<V6>> {
-    let frame = packet.window::<{ EthHdr::LEN + at::IPV6 + at::UDP }>()?;
+    // One question for both protocols: a datagram of less than 12 bytes isn't plain.
+    let frame = packet.window::<{ EthHdr::LEN + at::IPV6 + at::TCP }>()?;
     let header = frame.rest::<{ EthHdr::LEN }, { at::IPV6 }>();
-    let is_tcp = match header.load::<u8, { at::ipv6::NEXT }>() {
-        TCP => true,
-        UDP => false,
-        _ => return None,
-    };
-    let segment = Segment {
-        is_tcp,
-        ..segment(header, EthHdr::LEN + at::IPV6)
-    };
-    let is_version = header.load::<u8, { at::ipv6::VERSION }>() >> 4 == 6;
-    if !is_version || EthHdr::LEN + segment.length > packet.length() {
+    let head = frame.rest::<{ EthHdr::LEN + at::IPV6 }, { at::TCP }>();
+    if header.load::<u8, { at::ipv6::VERSION }>() >> 4 != 6 {
         return None;
     }
-    let head = frame.rest::<{ EthHdr::LEN + at::IPV6 }, { at::UDP }>();
-    super::with_plain_ports::<_, { EthHdr::LEN + at::IPV6 }>(packet, head, segment)
+    let payload = usize::from(u16::from_be(header.load::<u16, { at::ipv6::LENGTH }>()));
+    if EthHdr::LEN + at::IPV6 + payload > packet.length() {
+        return None;
+    }
+    let (protocol, flags) = match header.load::<u8, { at::ipv6::NEXT }>() {
+        TCP if payload >= at::TCP => (TCP, head.load::<u8, { at::TCP_FLAGS }>()),
+        UDP if payload >= at::UDP => (UDP, 0),
+        _ => return None,
+    };
+    Some(super::plain(
+        Segment {
+            protocol,
+            flags,
+            length: at::IPV6 + payload,
+            l4: EthHdr::LEN + at::IPV6,
+            source: Six::load::<{ at::IPV6 }, { at::ipv6::SOURCE }>(header),
+            destination: Six::load::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(header),
+            ..Segment::NONE
+        },
+        head,
+    ))
 }
 
 /// Tells what an IPv6 packet, addressed to us, is.
@@ -67,8 +78,8 @@ pub fn parse(packet: &Packet, frame: &Frame) -> Parsed<V6> {
     if header.load::<u8, { at::ipv6::VERSION }>() >> 4 != 6 {
         return Parsed::foreign(Verdict::PassMalformed);
     }
-    let mut segment = segment(header, frame.ip + at::IPV6);
     let next = header.load::<u8, { at::ipv6::NEXT }>();
+    let mut segment = segment(header, next, frame.ip + at::IPV6);
     let end = frame.ip + segment.length;
     if end > packet.length() {
         return Parsed::stray(segment, Verdict::DropMalformed);
@@ -81,7 +92,7 @@ pub fn parse(packet: &Packet, frame: &Frame) -> Parsed<V6> {
     segment.l4 = chain.l4;
     segment.is_first = chain.is_first;
     segment.id = chain.id;
-    segment.is_tcp = chain.protocol == TCP;
+    segment.protocol = chain.protocol;
     if chain.is_refused {
         let verdict = if chain.is_malformed {
             Verdict::DropMalformed

@@ -5,13 +5,15 @@ pub mod extension;
 pub mod ipv4;
 pub mod ipv6;
 
+use core::hint;
+
 use lb_common::{flow::tcp, verdict::Verdict};
-use network_types::{eth::EthHdr, ip::IpProto};
+use network_types::ip::IpProto;
 
 use crate::{
     ip::{Address, Ip},
     node,
-    packet::{MAX_OFFSET, Packet, Window},
+    packet::{MAX_OFFSET, Packet, Window, opaque},
 };
 
 /// Offsets into headers, and their lengths.
@@ -212,8 +214,6 @@ pub struct Flow<I: Ip> {
     pub vip_port: u16,
     /// IP protocol number.
     pub protocol: u8,
-    /// The service's number.
-    pub service: u32,
 }
 
 impl<I: Ip> Flow<I> {
@@ -228,8 +228,8 @@ impl<I: Ip> Flow<I> {
 /// A TCP segment or UDP datagram; addresses and ports as they lie in the packet.
 #[derive(Clone, Copy)]
 pub struct Segment<I: Ip> {
-    /// Whether it is TCP.
-    pub is_tcp: bool,
+    /// IP protocol number.
+    pub protocol: u8,
     /// TCP flags; 0 for UDP.
     pub flags: u8,
     /// Whether more fragments follow.
@@ -252,7 +252,7 @@ pub struct Segment<I: Ip> {
 
 impl<I: Ip> Segment<I> {
     const NONE: Segment<I> = Segment {
-        is_tcp: false,
+        protocol: 0,
         flags: 0,
         is_first: false,
         length: 0,
@@ -272,26 +272,17 @@ impl<I: Ip> Segment<I> {
             is_first: node::any(u64::from(self.is_first)) & 1 != 0,
             l4: node::any(self.l4 as u64) as usize & MAX_OFFSET,
             id: node::any(u64::from(self.id)) as u32,
-            ..self.any_protocol()
-        }
-    }
-
-    /// The same segment, of whose protocol the verifier doesn't know which it is.
-    #[inline(always)]
-    #[must_use]
-    pub fn any_protocol(self) -> Self {
-        Segment {
-            is_tcp: node::any(u64::from(self.is_tcp)) & 1 != 0,
+            protocol: node::any(u64::from(self.protocol)) as u8,
             flags: node::any(u64::from(self.flags)) as u8,
             ..self
         }
     }
 
-    /// IP protocol number.
+    /// Whether it is TCP.
     #[inline(always)]
     #[must_use]
-    pub fn protocol(&self) -> u8 {
-        if self.is_tcp { TCP } else { UDP }
+    pub fn is_tcp(&self) -> bool {
+        self.protocol == TCP
     }
 
     /// Whether it asks for a new TCP connection.
@@ -301,41 +292,34 @@ impl<I: Ip> Segment<I> {
         tcp::opens(self.flags)
     }
 
-    /// The flow of a packet that goes to the VIP, of service number `service`.
+    /// The flow of a packet that goes to the VIP.
     #[inline(always)]
     #[must_use]
-    pub fn flow(&self, service: u32) -> Flow<I> {
+    pub fn flow(&self) -> Flow<I> {
         Flow {
             client: self.source,
             vip: self.destination,
             client_port: self.source_port,
             vip_port: self.destination_port,
-            protocol: self.protocol(),
-            service,
+            protocol: self.protocol,
         }
     }
 }
 
-/// Reads what TCP and UDP have of a plain segment, at byte `L4` of the frame; `head` is its
-/// beginning. `None` when the packet is shorter than its header.
+/// A plain segment with the ports that its header, `head`, begins with.
 #[inline(always)]
-fn with_plain_ports<I: Ip, const L4: usize>(
-    packet: &Packet,
-    head: Window<{ at::UDP }>,
-    segment: Segment<I>,
-) -> Option<Segment<I>> {
-    let (least, flags) = if segment.is_tcp {
-        let tcp = packet.at::<{ at::TCP }>(L4)?;
-        (at::TCP, tcp.load::<u8, { at::TCP_FLAGS }>())
-    } else {
-        (at::UDP, 0)
-    };
-    (EthHdr::LEN + segment.length >= L4 + least).then(|| Segment {
-        flags,
-        source_port: head.load::<u16, { at::port::SOURCE }>(),
-        destination_port: head.load::<u16, { at::port::DESTINATION }>(),
+fn plain<I: Ip>(segment: Segment<I>, head: Window<{ at::TCP }>) -> Segment<I> {
+    // The compiler would keep whatever follows from the protocol beside it.
+    let protocol = opaque(u64::from(segment.protocol));
+    // SAFETY: it still is the same number.
+    unsafe { hint::assert_unchecked(protocol <= u64::from(u8::MAX)) };
+    let [a, b, c, d] = head.load::<u32, { at::port::SOURCE }>().to_ne_bytes();
+    Segment {
+        protocol: protocol as u8,
+        source_port: u16::from_ne_bytes([a, b]),
+        destination_port: u16::from_ne_bytes([c, d]),
         ..segment
-    })
+    }
 }
 
 /// Reads what TCP and UDP have of a segment, of whose packet `payload` bytes are theirs.
@@ -343,11 +327,11 @@ fn with_plain_ports<I: Ip, const L4: usize>(
 #[inline(always)]
 fn with_ports<I: Ip>(packet: &Packet, segment: Segment<I>, payload: usize) -> Option<Segment<I>> {
     let mut segment = segment;
-    let least = if segment.is_tcp { at::TCP } else { at::UDP };
+    let least = if segment.is_tcp() { at::TCP } else { at::UDP };
     if payload < least {
         return None;
     }
-    let head = if segment.is_tcp {
+    let head = if segment.is_tcp() {
         let tcp = packet.at::<{ at::TCP }>(segment.l4)?;
         segment.flags = tcp.load::<u8, { at::TCP_FLAGS }>();
         tcp.narrow::<{ at::UDP }>()

@@ -5,7 +5,7 @@ pub mod nat;
 pub mod translate;
 pub mod tunnel;
 
-use lb_common::{abi::Forward, tags::Tags, verdict::Verdict};
+use lb_common::{abi::Forward, verdict::Verdict};
 
 use crate::{
     answer::too_big,
@@ -86,25 +86,69 @@ pub fn forward<I: Ip, const PLAIN: bool>(
     way: Way,
     verdict: u32,
 ) -> Option<Outcome> {
-    let Some(mode) = way.backend.forward() else {
+    let backend = way.backend;
+    if backend.is_direct() {
+        if let Some(refused) = refused(packet, frame, segment, carried, backend, Forward::Dsr) {
+            return Some(refused);
+        }
+        return frame::send(packet, frame, backend.hop()).map(Outcome::here);
+    }
+    let Some(mode) = backend.forward() else {
         return Some(Outcome::here(Verdict::DropInternal));
     };
+    // Each mode by itself: what it means is worked out while this is compiled.
+    match mode {
+        Forward::Nat => {
+            if let Some(refused) = refused(packet, frame, segment, carried, backend, Forward::Nat) {
+                return Some(refused);
+            }
+            nat::forward(packet, frame, segment, carried, backend).map(Outcome::here)
+        }
+        Forward::Dsr | Forward::FullNat => Some(Outcome::here(Verdict::DropInternal)),
+        Forward::Ip4 => {
+            into::<I, PLAIN>(packet, frame, segment, carried, way, verdict, Forward::Ip4)
+        }
+        Forward::Ip6 => {
+            into::<I, PLAIN>(packet, frame, segment, carried, way, verdict, Forward::Ip6)
+        }
+        Forward::Gue4 => {
+            into::<I, PLAIN>(packet, frame, segment, carried, way, verdict, Forward::Gue4)
+        }
+        Forward::Gue6 => {
+            into::<I, PLAIN>(packet, frame, segment, carried, way, verdict, Forward::Gue6)
+        }
+    }
+}
+
+/// Addresses a plain packet to its backend, if that is to get it as it is, by a way that takes
+/// it and has no tags. False when nothing is done.
+#[inline(always)]
+#[must_use]
+pub fn direct<I: Ip>(packet: &Packet, segment: &Segment<I>, backend: BackendRef) -> bool {
+    backend.is_direct()
+        && segment.length <= usize::from(backend.mtu())
+        && backend.has_no_tags()
+        && frame::begin(packet, backend.macs(), None).is_none()
+}
+
+/// [`forward`] into a tunnel.
+#[inline(always)]
+fn into<I: Ip, const PLAIN: bool>(
+    packet: &Packet,
+    frame: &Frame,
+    segment: &Segment<I>,
+    carried: Carried,
+    way: Way,
+    verdict: u32,
+    mode: Forward,
+) -> Option<Outcome> {
     if let Some(refused) = refused(packet, frame, segment, carried, way.backend, mode) {
         return Some(refused);
     }
-    match mode {
-        Forward::Dsr => frame::send(packet, frame, way.backend.hop()).map(Outcome::here),
-        Forward::Nat => {
-            nat::forward(packet, frame, segment, carried, way.backend).map(Outcome::here)
-        }
-        Forward::FullNat => Some(Outcome::here(Verdict::DropInternal)),
-        Forward::Ip4 | Forward::Ip6 | Forward::Gue4 | Forward::Gue6 => {
-            if PLAIN && way.backend.hop().tags() == Tags::NONE {
-                return tunnel::forward::<I, true>(packet, frame, way).map(Outcome::here);
-            }
-            Some(Outcome::told_way::<I>(Step::Tunnel, way, verdict))
-        }
+    if PLAIN && way.backend.has_no_tags() {
+        return tunnel::forward::<I, true>(packet, frame, way, mode).map(Outcome::here);
     }
+    Some(Outcome::told_way::<I>(Step::Tunnel, way, verdict))
 }
 
 /// Rewrites a segment or fragment for its backend in `full-nat`; `place` is the number of

@@ -3,7 +3,7 @@
 
 use lb_common::{
     abi::{Forward, Owner},
-    flow,
+    flow::{self, tcp},
     limits::MAX_NAT_SHARED,
     verdict::Verdict,
 };
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     clock,
-    flow::{Flows, Slot},
+    flow::{Flows, Found},
     frame::{self, Frame},
     icmp::{Message, Quoted},
     ip::{Edit, Ip, New},
@@ -146,8 +146,8 @@ pub struct Sides<I: Ip> {
 pub struct Origin {
     /// The backend that the server is in it.
     pub backend: BackendRef,
-    /// The flow's entry.
-    pub slot: Slot,
+    /// The flow.
+    pub found: Found,
 }
 
 /// The flow between these sides, if it is one of ours. `server` is the endpoint that the
@@ -156,7 +156,7 @@ pub struct Origin {
 #[must_use]
 pub fn origin<I: Ip, F: Flows<I>>(sides: &Sides<I>, server: EndpointRef) -> Option<Origin> {
     let mut number = server.number() as u16;
-    let mut seed = server.seed();
+    let mut endpoint = server;
     for _ in 0..MAX_NAT_SHARED {
         if number == 0 {
             return None;
@@ -169,16 +169,15 @@ pub fn origin<I: Ip, F: Flows<I>>(sides: &Sides<I>, server: EndpointRef) -> Opti
             client_port: sides.client_port,
             vip_port: backend.spoken_from(sides.server_port),
             protocol: sides.protocol,
-            service: 0,
         };
-        if let Some(slot) = F::find(&F::key(&flow, seed))
-            && slot.entry.backend() == number
+        if let Some(found) = F::find(&F::key(&flow, endpoint))
+            && found.entry.backend() == number
         {
-            return Some(Origin { backend, slot });
+            return Some(Origin { backend, found });
         }
         number = backend.sharing();
         if number != 0 {
-            seed = service::by::<I>(BackendRef::get(number), sides.protocol)?.seed();
+            endpoint = service::by::<I>(BackendRef::get(number), sides.protocol)?;
         }
     }
     None
@@ -193,9 +192,11 @@ pub fn answer<I: Ip, F: Flows<I>>(
     segment: &Segment<I>,
     origin: Origin,
 ) -> Outcome {
-    let entry = origin.slot.entry;
-    let state = flow::after_server(entry.state(), segment.is_tcp, segment.flags);
-    F::change(origin.slot, entry.touched(clock::tick(), state));
+    let (entry, now) = (origin.found.entry, clock::tick());
+    if entry.age() != now || tcp::closes(segment.flags) {
+        let state = flow::after_server(entry.state(), segment.is_tcp(), segment.flags);
+        F::change(F::slot(origin.found), entry.touched(now, state));
+    }
     let backend = origin.backend;
     let to = source(backend.vip(), backend.spoken_from(segment.source_port));
     returned(packet, frame, segment, Carried::Segment, backend, &to)
@@ -212,7 +213,7 @@ pub fn answer_full<I: Ip>(
     held: Held,
 ) -> Outcome {
     let entry = held.slot.entry;
-    let state = flow::after_server(entry.state(), segment.is_tcp, segment.flags);
+    let state = flow::after_server(entry.state(), segment.is_tcp(), segment.flags);
     crate::flow::change(held.slot, entry.touched(clock::tick(), state));
     let to = both(backend, &held.owner);
     returned(packet, frame, segment, Carried::Segment, backend, &to)

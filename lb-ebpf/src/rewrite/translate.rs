@@ -54,7 +54,7 @@ pub fn packet<I: Ip>(
     if carried == Carried::Fragment {
         return Some(());
     }
-    if segment.is_tcp {
+    if segment.is_tcp() {
         let tcp = packet.at::<{ at::TCP }>(segment.l4)?;
         let delta = to.ports(tcp.narrow(), delta);
         let checksum = tcp.load::<u16, { at::TCP_CHECKSUM }>();

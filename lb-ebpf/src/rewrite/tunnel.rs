@@ -17,27 +17,26 @@ use crate::{
 const PROTOCOL_IPV4: u8 = 4;
 const PROTOCOL_IPV6: u8 = 41;
 const LIFETIME: u8 = 64;
-const DONT_FRAGMENT: u16 = 0x4000u16.to_be();
+/// Identification 0, and "don't fragment" (RFC 6864 section 4).
+const WHOLE: u32 = 0x4000u32.to_be();
 /// Source ports of GUE are these, less the bits that vary by flow: IANA's dynamic ones
 /// (draft-ietf-intarea-gue-09 section 5.11.1).
 const PORTS: u16 = 0xc000;
 const UDP_HEADER: u16 = at::UDP as u16;
 
 /// Puts outer headers before a packet for its backend: before a `PLAIN` one if its next
-/// hop has no tags. `Some` is the verdict on one that may not go further.
+/// hop has no tags. `mode` is a tunnel. `Some` is the verdict on one that may not go further.
 #[inline(always)]
 #[must_use]
 pub fn forward<I: Ip, const PLAIN: bool>(
     packet: &Packet,
     frame: &Frame,
     way: Way,
+    mode: Forward,
 ) -> Option<Verdict> {
     let backend = way.backend;
     let bits = way.spread();
     let spread = bits | bits << SPREAD_BITS;
-    let Some(mode) = backend.forward() else {
-        return Some(Verdict::DropInternal);
-    };
     let tunnel = backend.tunnel();
     let Some(length) = I::length(packet, frame) else {
         return Some(Verdict::DropInternal);
@@ -47,15 +46,16 @@ pub fn forward<I: Ip, const PLAIN: bool>(
     let Some(class) = inner else {
         return Some(Verdict::DropInternal);
     };
+    let is_udp = matches!(mode, Forward::Gue4 | Forward::Gue6);
     let outer = Outer {
         class,
         spread,
-        is_udp: matches!(mode, Forward::Gue4 | Forward::Gue6),
+        is_udp,
         protocol: match I::FAMILY {
             Family::V4 => PROTOCOL_IPV4,
             Family::V6 => PROTOCOL_IPV6,
         },
-        port: tunnel.port(),
+        port: if is_udp { tunnel.port() } else { 0 },
         length,
     };
     let is_v4 = matches!(mode, Forward::Ip4 | Forward::Gue4);
@@ -69,19 +69,29 @@ pub fn forward<I: Ip, const PLAIN: bool>(
     let Some(grown) = grown else {
         return Some(Verdict::DropNoHeadroom);
     };
-    let (high, low) = tunnel.source(spread);
     let written = if is_v4 {
-        outer.ipv4(&grown, frame.ip, high as u32, backend.address())
+        outer.ipv4(&grown, frame.ip, tunnel.source4(spread), backend.address())
     } else {
+        let (high, low) = tunnel.source6(spread);
         outer.ipv6(&grown, frame.ip, Six { high, low }, backend.address())
     };
     if written.is_none() {
         return Some(Verdict::DropInternal);
     }
     if PLAIN {
-        return frame::begin(&grown, backend.hop(), kind);
+        return frame::begin(&grown, backend.macs(), Some(kind));
     }
     frame::send(&grown, frame, backend.hop())
+}
+
+/// The same for any packet and whatever tunnel its backend has.
+#[inline(always)]
+#[must_use]
+pub fn any<I: Ip>(packet: &Packet, frame: &Frame, way: Way) -> Option<Verdict> {
+    match way.backend.forward() {
+        Some(mode) => forward::<I, false>(packet, frame, way, mode),
+        None => Some(Verdict::DropInternal),
+    }
 }
 
 /// What outer headers say beside the addresses.
@@ -118,14 +128,13 @@ impl Outer {
         let lifetime = u16::from_ne_bytes([LIFETIME, self.protocol()]);
         let words = u64::from(version)
             + u64::from(length)
-            + u64::from(DONT_FRAGMENT)
+            + u64::from(WHOLE)
             + u64::from(lifetime)
             + u64::from(source)
             + u64::from(destination);
         header.store::<u16, { at::ipv4::VERSION }>(version);
         header.store::<u16, { at::ipv4::LENGTH }>(length);
-        header.store::<u16, { at::ipv4::ID }>(0);
-        header.store::<u16, { at::ipv4::FRAGMENT }>(DONT_FRAGMENT);
+        header.store::<u32, { at::ipv4::ID }>(WHOLE);
         header.store::<u16, { at::ipv4::TTL }>(lifetime);
         header.store::<u16, { at::ipv4::CHECKSUM }>(!checksum::fold(words));
         header.store::<u32, { at::ipv4::SOURCE }>(source);

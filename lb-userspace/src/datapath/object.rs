@@ -1,7 +1,11 @@
 //! The eBPF object, loaded once for each interface: what is constant for an interface
 //! is folded into its program.
 
-use std::{os::fd::AsFd as _, path::Path, time::Duration};
+use std::{
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+    time::Duration,
+};
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
@@ -17,7 +21,12 @@ use rustix::time::ClockId;
 
 #[cfg(doc)]
 use super::regions;
-use super::{DatapathError, cpus, kernel_error, memory::Shared, regions::Regions};
+use super::{
+    DatapathError, cpus, kernel_error,
+    link::{Meaning, link},
+    memory::Shared,
+    regions::Regions,
+};
 use crate::{
     config::model::{Clock, Timeouts},
     realtime,
@@ -83,6 +92,25 @@ impl Constants {
             has_buffers: false,
         }
     }
+
+    /// What the program calls by that name. `cpus` is the number of blocks of counters.
+    fn number(&self, name: &str, cpus: u32) -> Option<u64> {
+        let identity = &self.identity;
+        let [a, b, c, d, e, f] = self.mac;
+        Some(match name {
+            "FLOW_SHIFT" => u64::from(identity.flow_shift),
+            "FLOW_TIMEOUTS" => u64::from(identity.timeouts),
+            "TICK_SHIFT" => u64::from(identity.tick_shift),
+            "EGRESS" => u64::from(self.egress),
+            "MAC_ABOVE" => u64::from_le_bytes([0, 0, a, b, c, d, e, f]),
+            "SAMPLE" => u64::from(self.sample),
+            "BUFFERS" => u64::from(self.has_buffers),
+            "POOL_SHAPE" => identity.pool.bits(),
+            "PORT_MASK" => u64::from(port_buckets(identity) - 1),
+            "CPUS" => u64::from(cpus),
+            _ => return None,
+        })
+    }
 }
 
 /// A loaded object.
@@ -119,30 +147,14 @@ impl Object {
         pins: Option<&Path>,
         log: VerifierLogLevel,
     ) -> Result<Self, DatapathError> {
-        let mut mac = [0; 8];
-        mac[..6].copy_from_slice(&constants.mac);
-        let mac = u64::from_le_bytes(mac);
         let identity = &constants.identity;
-        let pool = identity.pool.bits();
-        let buffers = u32::from(constants.has_buffers);
-        let fold = FlowKeys(identity.flow_keys).fold_keys().0;
-        let port_mask = port_buckets(identity) - 1;
         let cpus = cpus::blocks()?;
+        let fold = FlowKeys(identity.flow_keys).fold_keys().0;
         let readiness = Readiness::new(flow::Timeouts::from_bits(identity.timeouts));
         let mut loader = EbpfLoader::new();
         loader
             .verifier_log_level(log)
-            .override_global("FLOW_SHIFT", &identity.flow_shift, true)
-            .override_global("FLOW_TIMEOUTS", &identity.timeouts, true)
             .override_global("READINESS", readiness.table(), true)
-            .override_global("TICK_SHIFT", &identity.tick_shift, true)
-            .override_global("EGRESS", &constants.egress, true)
-            .override_global("MAC", &mac, true)
-            .override_global("SAMPLE", &constants.sample, true)
-            .override_global("BUFFERS", &buffers, true)
-            .override_global("POOL_SHAPE", &pool, true)
-            .override_global("PORT_MASK", &port_mask, true)
-            .override_global("CPUS", &cpus, true)
             .override_global("FOLD", &fold, true);
         if let Some(pins) = pins {
             for name in SHARED_MAPS {
@@ -154,7 +166,13 @@ impl Object {
         }
         let failed = |e: &(dyn std::error::Error + 'static)| kernel_error("creating the maps", e);
         let regions = Regions::open(identity, cpus, pins)?;
-        let bytes = regions.placed_in(bytes).map_err(|e| failed(&e))?;
+        let memory = |name: &str| regions.get(name).map(|map| map.fd().as_fd().as_raw_fd());
+        let number = |name: &str| constants.number(name, cpus);
+        let meaning = |name: &str| {
+            let memory = memory(name).map(Meaning::Memory);
+            memory.or_else(|| number(name).map(Meaning::Number))
+        };
+        let bytes = link(bytes, meaning).map_err(|e| failed(&e))?;
         let ebpf = loader.load(&bytes).map_err(|e| failed(&e))?;
         Ok(Object { ebpf, regions })
     }

@@ -2,20 +2,14 @@
 //! that holds all records.
 //!
 //! The program names each like a variable that is nowhere defined. We make the maps, or
-//! take the pinned ones, and write their file descriptors into the instructions that load
-//! such a variable's address (`BPF_PSEUDO_MAP_VALUE`), before aya reads the object; aya
-//! leaves instructions alone that refer to nothing in the object itself.
+//! take the pinned ones, and [`super::link`] puts them in such a variable's place.
 
-use std::{
-    mem::size_of,
-    os::fd::{AsFd as _, AsRawFd as _},
-    path::Path,
-};
+use std::{mem::size_of, path::Path};
 
 use aya::maps::MapData;
 use aya_obj::{
     EbpfSectionKind,
-    generated::{BPF_F_MMAPABLE, BPF_PSEUDO_MAP_VALUE, bpf_map_type::BPF_MAP_TYPE_ARRAY},
+    generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY},
     maps::{LegacyMap, PinningType, bpf_map_def},
 };
 use lb_common::{
@@ -25,7 +19,6 @@ use lb_common::{
     },
     limits,
 };
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget};
 
 use super::{
     DatapathError, kernel_error,
@@ -114,48 +107,6 @@ impl Regions {
         let map = self.0.iter().find(|(other, _)| *other == name);
         map.map(|(_, map)| map)
     }
-
-    /// `object` with the places of these maps in its instructions.
-    ///
-    /// # Errors
-    ///
-    /// When `object` isn't an ELF object of eBPF instructions.
-    pub fn placed_in(&self, object: &[u8]) -> Result<Vec<u8>, object::Error> {
-        let mut placed = object.to_vec();
-        let file = object::File::parse(object)?;
-        for section in file.sections() {
-            let Some((begin, _)) = section.file_range() else {
-                continue;
-            };
-            for (offset, relocation) in section.relocations() {
-                let RelocationTarget::Symbol(symbol) = relocation.target() else {
-                    continue;
-                };
-                let symbol = file.symbol_by_index(symbol)?;
-                if !symbol.is_undefined() {
-                    continue;
-                }
-                if let Some(map) = self.get(symbol.name()?) {
-                    let at = (begin + offset) as usize;
-                    place(&mut placed[at..][..WIDE], map.fd().as_fd().as_raw_fd());
-                }
-            }
-        }
-        Ok(placed)
-    }
-}
-
-/// Bytes of an instruction that loads 64 bits: two ordinary ones.
-const WIDE: usize = 16;
-
-/// Makes a load of an address of one of the map's bytes: which of them, the instruction
-/// says where the file descriptor goes.
-fn place(instruction: &mut [u8], fd: i32) {
-    let registers = instruction[1] & 0x0f;
-    instruction[1] = registers | (BPF_PSEUDO_MAP_VALUE as u8) << 4;
-    let (first, second) = instruction.split_at_mut(8);
-    second[4..].copy_from_slice(&first[4..]);
-    first[4..].copy_from_slice(&fd.to_le_bytes());
 }
 
 fn open(name: &str, size: usize, pins: Option<&Path>) -> Result<MapData, DatapathError> {
@@ -193,15 +144,6 @@ fn open(name: &str, size: usize, pins: Option<&Path>) -> Result<MapData, Datapat
 mod tests {
     use super::*;
     use crate::{config::model::Timeouts, datapath::object};
-
-    #[test]
-    fn a_load_of_an_address_keeps_its_register_and_offset() {
-        // r3 = variable + 16, as the compiler leaves it.
-        let mut load = [0x18, 3, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        place(&mut load, 0x0102);
-        let placed = [0x18, 0x23, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0];
-        assert_eq!(load, placed);
-    }
 
     #[test]
     fn a_map_is_below_what_the_verifier_lets_a_program_address() {

@@ -56,7 +56,8 @@ pub(super) fn owners(
 /// A number that belongs to a server on every node.
 fn identity(server: SocketAddr) -> u64 {
     let (family, words) = address::words(server.ip());
-    hash::endpoint(words, selector(family, server.port(), 0, Kind::Server))
+    let hash = hash::endpoint(words, selector(family, server.port(), 0, Kind::Server));
+    hash::spread(hash)
 }
 
 #[cfg(test)]

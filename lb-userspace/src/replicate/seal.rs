@@ -25,7 +25,7 @@ use super::{
 };
 
 /// The version of the protocol. Changes with any change of what is sent.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes of the longest datagram, so that it fits an Ethernet frame in any ordinary tunnel.
 pub const MOST: usize = 1_400;
 /// Bytes of the longest body of a data datagram.
