@@ -11,7 +11,7 @@ pub mod flows;
 pub mod footprint;
 pub mod known;
 pub mod lease;
-mod link;
+pub mod link;
 pub mod lookup;
 pub mod memory;
 pub mod object;
