@@ -130,6 +130,28 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_below_its_bound_leaves_no_carry() {
+        let most = (1 << 48) - 1;
+        let edges = [
+            0,
+            1,
+            0xffff,
+            0x1_0000,
+            0xffff_ffff,
+            0x1_ffff_ffff,
+            0xffff_fffe_ffff,
+            most,
+        ];
+        for sum in edges
+            .into_iter()
+            .chain((0..100_000).map(|n| most - n * 0x7fff_fffb % most))
+        {
+            let words = [sum as u16, (sum >> 16) as u16, (sum >> 32) as u16];
+            assert_eq!(fold(sum), !checksum(&words), "{sum:x}");
+        }
+    }
+
+    #[test]
     fn rfc_1071_section_3_example() {
         // Words 0001 f203 f4f5 f6f7 sum to 2ddf0, folded ddf2.
         assert_eq!(fold(0x2_ddf0), 0xddf2);

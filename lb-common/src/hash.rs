@@ -142,7 +142,8 @@ pub const fn endpoint(address: Address, selector: u32) -> u64 {
     x.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// An endpoint's hash, of which all bits but the lowest depend on all of its key.
+/// An endpoint's hash with its halves mixed: the lower ones, of which the top bits know nothing,
+/// reach up, and the upper ones down.
 #[must_use]
 #[inline(always)]
 pub const fn spread(hash: u64) -> u64 {

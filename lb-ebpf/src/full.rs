@@ -12,7 +12,7 @@ use crate::{
     outcome::{Outcome, Step},
     packet::{Context, Packet},
     parse::Segment,
-    pipeline::{again, is_returned, service_of},
+    pipeline::{again, is_returned},
     ports::{self, Ports},
     rewrite::{self, Carried, Way, nat},
     schedule::{self, Choice},
@@ -68,7 +68,7 @@ pub fn port<I: Ip>(context: Context) -> Outcome {
 /// The server of a segment's flow, and its port. `None` when it is for no service.
 #[inline(always)]
 fn choice<I: Ip>(segment: &Segment<I>) -> Option<Choice> {
-    let service = service_of(segment).0?;
+    let service = service::of(segment).0?;
     let now = clock::tick();
     let key = <Ports as Flows<I>>::key(&segment.flow(), service);
     Some(schedule::choose::<I, Ports>(service, segment, &key, now))

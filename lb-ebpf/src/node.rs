@@ -28,7 +28,7 @@ static FOLD: [u64; 5] = [0; 5];
 /// variables, loaded by an instruction that it knows nothing of: userspace puts the number
 /// where such an address would be.
 macro_rules! constants {
-    ($($(#[doc = $doc:literal])+ $function:ident = $name:ident;)+) => {
+    ($($(#[doc = $doc:literal])+ $visible:vis $function:ident = $name:ident;)+) => {
         #[cfg(target_arch = "bpf")]
         mod symbols {
             // SAFETY: nothing is read or written there.
@@ -41,7 +41,7 @@ macro_rules! constants {
             $(#[doc = $doc])+
             #[inline(always)]
             #[must_use]
-            pub fn $function() -> u64 {
+            $visible fn $function() -> u64 {
                 #[cfg(target_arch = "bpf")]
                 {
                     let number: u64;
@@ -67,18 +67,18 @@ macro_rules! constants {
 
 constants! {
     /// 64 less the binary logarithm of the number of buckets.
-    flow_shift = FLOW_SHIFT;
+    pub flow_shift = FLOW_SHIFT;
     /// By how many bits the kernel's jiffies are shifted to make a tick.
-    tick_shift = TICK_SHIFT;
+    pub tick_shift = TICK_SHIFT;
     /// The place in the device map of the interface that the program is attached to.
-    egress = EGRESS;
+    pub egress = EGRESS;
     /// A mask that keeps the number of a bucket of ports inside their table.
-    port_mask = PORT_MASK;
+    pub port_mask = PORT_MASK;
     /// CPUs that have a block of counters: one more than the highest number that a CPU of this
     /// machine can have.
-    cpus = CPUS;
+    pub cpus = CPUS;
     /// The interface's MAC address as it lies in a packet, in the upper 48 bits.
-    mac_above = MAC_ABOVE;
+    pub mac_above = MAC_ABOVE;
     /// When entries expire: [`Timeouts::bits`].
     timeout_bits = FLOW_TIMEOUTS;
     /// How `full-nat`'s source ports lie in their table: [`Pool::bits`].

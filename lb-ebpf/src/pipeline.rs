@@ -1,9 +1,6 @@
 //! The way of a packet, top to bottom.
 
-use lb_common::{
-    abi::{Keeping, Kind},
-    verdict::Verdict,
-};
+use lb_common::{abi::Keeping, verdict::Verdict};
 
 use crate::{
     answer, clock,
@@ -11,10 +8,10 @@ use crate::{
     fragment,
     frame::{self, Carries, Frame},
     ip::{Ip, V4, V6},
-    maps::{self, EndpointRef, Sought},
+    maps::EndpointRef,
     outcome::{Outcome, Step},
     packet::{Context, Packet},
-    parse::{self, Segment},
+    parse::{Kind, Segment},
     rewrite::{
         self, Carried, Way,
         nat::{self, Sides},
@@ -74,9 +71,7 @@ pub fn question(context: Context) -> Outcome {
         Carries::Ipv6 => {
             let parsed = V6::parse(packet, frame);
             match parsed.kind {
-                parse::Kind::Solicitation => {
-                    answer::solicitation(packet, frame, Verdict::PassNeighbour)
-                }
+                Kind::Solicitation => answer::solicitation(packet, frame, Verdict::PassNeighbour),
                 _ => V6::echo(packet, frame, &parsed.segment),
             }
         }
@@ -127,40 +122,13 @@ fn ip<I: Ip, F: Flows<I>>(packet: &Packet, frame: &Frame) -> Outcome {
     let parsed = I::parse(packet, frame);
     let segment = &parsed.segment;
     match parsed.kind {
-        parse::Kind::Segment => transport::<I, F, false>(packet, frame, &segment.any()),
-        parse::Kind::Fragment => Outcome::next::<I>(Step::Fragment),
-        parse::Kind::Error => Outcome::next::<I>(Step::Error).with(segment.l4),
-        parse::Kind::Echo | parse::Kind::Solicitation => Outcome::next::<I>(Step::Question),
-        parse::Kind::Stray => {
-            Outcome::here(service::stray::<I>(segment.destination, parsed.verdict))
-        }
-        parse::Kind::Foreign => Outcome::here(parsed.verdict),
+        Kind::Segment => transport::<I, F, false>(packet, frame, &segment.any()),
+        Kind::Fragment => Outcome::next::<I>(Step::Fragment),
+        Kind::Error => Outcome::next::<I>(Step::Error).with(segment.l4),
+        Kind::Echo | Kind::Solicitation => Outcome::next::<I>(Step::Question),
+        Kind::Stray => Outcome::here(service::stray::<I>(segment.destination, parsed.verdict)),
+        Kind::Foreign => Outcome::here(parsed.verdict),
     }
-}
-
-/// The service that a segment is for, and where it has no port of its own, or nobody has
-/// it, the VIP.
-#[inline(always)]
-#[must_use]
-pub fn service_of<I: Ip>(segment: &Segment<I>) -> (Option<EndpointRef>, Option<EndpointRef>) {
-    let (vip, port) = (segment.destination, segment.destination_port);
-    let protocol = segment.protocol;
-    let sought = Sought::<I>::new(vip, port, protocol, Kind::Service);
-    if let Some(exact) = sought.first() {
-        return (Some(exact), None);
-    }
-    // What is for nobody of ours is found out before the other places are looked at.
-    if !maps::is_known(vip) {
-        return (None, None);
-    }
-    if let Some(exact) = sought.second() {
-        return (Some(exact), None);
-    }
-    let Some(record) = EndpointRef::find::<I>(vip, 0, 0, Kind::Vip) else {
-        return (None, None);
-    };
-    let around = service::around::<I>(record, vip, port, segment.is_tcp(), protocol);
-    (around, Some(record))
 }
 
 /// The way of a segment: of one in a `PLAIN` packet in one go.
@@ -170,7 +138,7 @@ fn transport<I: Ip, F: Flows<I>, const PLAIN: bool>(
     frame: &Frame,
     segment: &Segment<I>,
 ) -> Outcome {
-    match service_of(segment) {
+    match service::of(segment) {
         (Some(service), _) if service.keeps(Keeping::Flows) => {
             to_backend::<I, F, PLAIN>(service, packet, frame, segment)
         }
@@ -200,13 +168,11 @@ fn to_backend<I: Ip, F: Flows<I>, const PLAIN: bool>(
     let key = F::key(&segment.flow(), service);
     let found = F::find(&key);
     let choice = match schedule::settled(found, segment, now) {
-        Some(backend) => {
-            // The way of nearly every packet by itself: nothing is kept for others on it.
-            if PLAIN && rewrite::direct(packet, segment, backend) {
-                return Outcome::to_backend(Verdict::ForwardKnown as u32, backend);
-            }
-            schedule::known(backend, found)
+        // The way of nearly every packet by itself: nothing is kept for others on it.
+        Some(choice) if PLAIN && rewrite::direct(packet, segment, choice.backend) => {
+            return Outcome::to_backend(choice.verdict, choice.backend);
         }
+        Some(choice) => choice,
         None => schedule::chosen::<I, F>(service, segment, &key, now, found),
     };
     to_choice::<I, PLAIN>(packet, frame, segment, &choice, F::hash(&key))
@@ -236,7 +202,7 @@ pub fn changing<I: Ip, F: Flows<I>>(context: Context) -> Outcome {
     let packet = &Packet::of(context);
     let frame = &frame::parse(packet).any();
     let segment = &I::parse(packet, frame).segment.any();
-    let Some(service) = service_of(segment).0 else {
+    let Some(service) = service::of(segment).0 else {
         return Outcome::here(Verdict::DropInternal);
     };
     let key = F::key(&segment.flow(), service);

@@ -2,7 +2,7 @@
 //! port's place is, so that either direction finds it by arithmetic.
 
 use lb_common::{
-    abi::{self, Owner, Pool},
+    abi::{Owner, Pool},
     flow::{self, BUCKET_SLOTS, Entry, Readiness, State, Tick},
 };
 
@@ -230,8 +230,5 @@ pub fn socket<A: Address>(number: u32) -> Option<(A, u16)> {
 #[inline(always)]
 #[must_use]
 pub fn client<A: Address>(owner: &Owner) -> A {
-    let [a, b, c, d]: abi::Address = owner.client;
-    A::read(u64::from(a) | u64::from(b) << 32, || {
-        u64::from(c) | u64::from(d) << 32
-    })
+    A::of_words(owner.client)
 }

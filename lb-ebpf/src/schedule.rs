@@ -76,35 +76,28 @@ pub fn choose<I: Ip, F: Flows<I>>(
     now: Tick,
 ) -> Choice {
     let found = F::find(key);
-    if let Some(backend) = settled(found, segment, now) {
-        return known(backend, found);
+    match settled(found, segment, now) {
+        Some(choice) => choice,
+        None => chosen::<I, F>(service, segment, key, now, found),
     }
-    chosen::<I, F>(service, segment, key, now, found)
 }
 
-/// The backend of a known flow whose entry stays as it is: that of nearly every packet.
+/// The choice of a known flow whose entry stays as it is: that of nearly every packet.
 #[inline(always)]
 #[must_use]
-pub fn settled<I: Ip>(found: Option<Found>, segment: &Segment<I>, now: Tick) -> Option<BackendRef> {
-    let entry = found?.entry;
+pub fn settled<I: Ip>(found: Option<Found>, segment: &Segment<I>, now: Tick) -> Option<Choice> {
+    let Found { entry, number, .. } = found?;
     let backend = BackendRef::get(entry.backend());
     if !flow::is_settled(entry, now, segment.protocol, segment.flags) || !backend.keeps_flows() {
         return None;
     }
     // SAFETY: the record of number 0 stays free, and a free one keeps no flows.
     unsafe { hint::assert_unchecked(backend.number() != 0) };
-    Some(backend)
-}
-
-/// The choice of a [`settled`] flow.
-#[inline(always)]
-#[must_use]
-pub fn known(backend: BackendRef, found: Option<Found>) -> Choice {
-    Choice {
+    Some(Choice {
         backend,
         verdict: Verdict::ForwardKnown as u32,
-        place: found.map_or(0, |found| found.number),
-    }
+        place: number,
+    })
 }
 
 /// The choice of any other flow.

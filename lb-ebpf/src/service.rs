@@ -5,8 +5,34 @@ use lb_common::{abi::Kind, verdict::Verdict};
 use crate::{
     clock,
     ip::Ip,
-    maps::{self, BackendRef, EndpointRef},
+    maps::{self, BackendRef, EndpointRef, Sought},
+    parse::Segment,
 };
+
+/// The service that a segment is for, and where it has no port of its own, or nobody has
+/// it, the VIP.
+#[inline(always)]
+#[must_use]
+pub fn of<I: Ip>(segment: &Segment<I>) -> (Option<EndpointRef>, Option<EndpointRef>) {
+    let (vip, port) = (segment.destination, segment.destination_port);
+    let protocol = segment.protocol;
+    let sought = Sought::<I>::new(vip, port, protocol, Kind::Service);
+    if let Some(exact) = sought.first() {
+        return (Some(exact), None);
+    }
+    // What is for nobody of ours is found out before the other places are looked at.
+    if !maps::is_known(vip) {
+        return (None, None);
+    }
+    if let Some(exact) = sought.second() {
+        return (Some(exact), None);
+    }
+    let Some(record) = known_vip::<I>(vip) else {
+        return (None, None);
+    };
+    let around = around::<I>(record, vip, port, segment.is_tcp(), protocol);
+    (around, Some(record))
+}
 
 /// The service at exactly this port (as it lies in the packet) of a VIP.
 #[inline(always)]
@@ -22,6 +48,12 @@ pub fn vip<I: Ip>(address: I::Address) -> Option<EndpointRef> {
     if !maps::is_known(address) {
         return None;
     }
+    known_vip::<I>(address)
+}
+
+/// The same, of an address that something of ours may have.
+#[inline(always)]
+fn known_vip<I: Ip>(address: I::Address) -> Option<EndpointRef> {
     EndpointRef::find::<I>(address, 0, 0, Kind::Vip)
 }
 

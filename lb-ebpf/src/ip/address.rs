@@ -11,10 +11,10 @@ pub trait Address: Copy + PartialEq + Destination {
     /// No address.
     const NONE: Self;
 
-    /// From a map record, whose first word is `high`, and whose second `low` reads.
-    fn read(high: u64, low: impl Fn() -> u64) -> Self;
     /// From a map record: the address that lies there, aligned to eight bytes.
     fn load(at: *const abi::Address) -> Self;
+    /// From the words of a map record.
+    fn of_words(words: abi::Address) -> Self;
     /// In the words of a map record.
     fn words(self) -> abi::Address;
     /// In one word, for the hash of a flow.
@@ -29,8 +29,8 @@ impl Address for u32 {
     const NONE: u32 = 0;
 
     #[inline(always)]
-    fn read(high: u64, _: impl Fn() -> u64) -> Self {
-        high as u32
+    fn of_words([address, ..]: abi::Address) -> Self {
+        address
     }
 
     #[inline(always)]
@@ -115,8 +115,11 @@ impl Address for Six {
     const NONE: Six = Six { high: 0, low: 0 };
 
     #[inline(always)]
-    fn read(high: u64, low: impl Fn() -> u64) -> Self {
-        Six { high, low: low() }
+    fn of_words([a, b, c, d]: abi::Address) -> Self {
+        Six {
+            high: u64::from(a) | u64::from(b) << 32,
+            low: u64::from(c) | u64::from(d) << 32,
+        }
     }
 
     #[inline(always)]

@@ -89,7 +89,8 @@ impl EndpointRef {
     #[inline(always)]
     fn is<I: Ip>(self, address: I::Address, selector: u32) -> bool {
         field!(self.0, selector) == selector
-            && I::Address::read(word!(self.0, 0), || word!(self.0, 1)) == address
+            // SAFETY: a place inside the record; nothing is read.
+            && I::Address::load(unsafe { &raw const (*self.0).address }) == address
     }
 
     /// Service: the index of its scheduler. VIP: 1 more than its place in the pool.

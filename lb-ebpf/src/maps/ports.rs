@@ -19,8 +19,7 @@ pub fn port_bucket(index: u32) -> *mut PortBucket {
 #[inline(always)]
 #[must_use]
 pub fn pool_address<A: Address>(index: u32) -> A {
-    let words = region::pool().at(index);
-    A::read(word!(words, 0), || word!(words, 1))
+    A::load(region::pool().at(index))
 }
 
 /// One source port: where its entry and its owner lie.

@@ -3,7 +3,7 @@
 
 use lb_common::{
     abi::{Forward, Owner},
-    flow::{self, tcp},
+    flow::{self, Entry, tcp},
     limits::MAX_NAT_SHARED,
     verdict::Verdict,
 };
@@ -183,6 +183,17 @@ pub fn origin<I: Ip, F: Flows<I>>(sides: &Sides<I>, server: EndpointRef) -> Opti
     None
 }
 
+/// A flow's entry after a server's answer; `None` where it stays as it is.
+#[inline(always)]
+fn answered<I: Ip>(entry: Entry, segment: &Segment<I>) -> Option<Entry> {
+    let now = clock::tick();
+    if entry.age() == now && !tcp::closes(segment.flags) {
+        return None;
+    }
+    let state = flow::after_server(entry.state(), segment.is_tcp(), segment.flags);
+    Some(entry.touched(now, state))
+}
+
 /// Translates a backend's answer back to the client.
 #[inline(always)]
 #[must_use]
@@ -192,10 +203,8 @@ pub fn answer<I: Ip, F: Flows<I>>(
     segment: &Segment<I>,
     origin: Origin,
 ) -> Outcome {
-    let (entry, now) = (origin.found.entry, clock::tick());
-    if entry.age() != now || tcp::closes(segment.flags) {
-        let state = flow::after_server(entry.state(), segment.is_tcp(), segment.flags);
-        F::change(F::slot(origin.found), entry.touched(now, state));
+    if let Some(entry) = answered(origin.found.entry, segment) {
+        F::change(F::slot(origin.found), entry);
     }
     let backend = origin.backend;
     let to = source(backend.vip(), backend.spoken_from(segment.source_port));
@@ -212,9 +221,9 @@ pub fn answer_full<I: Ip>(
     backend: BackendRef,
     held: Held,
 ) -> Outcome {
-    let entry = held.slot.entry;
-    let state = flow::after_server(entry.state(), segment.is_tcp(), segment.flags);
-    crate::flow::change(held.slot, entry.touched(clock::tick(), state));
+    if let Some(entry) = answered(held.slot.entry, segment) {
+        crate::flow::change(held.slot, entry);
+    }
     let to = both(backend, &held.owner);
     returned(packet, frame, segment, Carried::Segment, backend, &to)
 }
