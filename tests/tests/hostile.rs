@@ -387,6 +387,12 @@ fn resigned_for(stage: &mut Stage) -> Result<()> {
         Ok((keepalived.state()? == Some(State::Master)).then_some(()))
     })?;
     stage.flowgate.launch(&stage.bed.ours)?;
+    // A node that has just come up hasn't joined its group yet.
+    eventually(SOON, "Flowgate stands by for keepalived", || {
+        let group = stage.group()?;
+        let follows = group["state"] == "standby" && group["received"].as_u64() > Some(0);
+        Ok(follows.then_some(()))
+    })?;
     let head = stage.head();
     let far = Head {
         hop_limit: 254,

@@ -1,11 +1,11 @@
 //! The hosts of a pair, without a load balancer at work on them.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::Path,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
+    path,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::way::Way;
@@ -29,6 +29,10 @@ pub const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
 /// The prober's address behind the router.
 pub const PROBER: Ipv4Addr = Ipv4Addr::new(198, 51, 101, 10);
+/// Another one, of those that bypass the load balancers both ways.
+const BYPASSER: Ipv4Addr = Ipv4Addr::new(198, 51, 101, 11);
+/// Where they are answered, on the first web server.
+const BYPASS_PORT: u16 = 9;
 /// How many web servers there are; their numbers are 1, 2, …
 pub const WEBS: u8 = 3;
 /// The networks that the nodes and the web servers are on.
@@ -39,14 +43,35 @@ pub fn service() -> SocketAddr {
     (VIP, PORT).into()
 }
 
+/// A way for probes: from an address of the prober's to a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Path {
+    /// The prober's address.
+    pub from: Ipv4Addr,
+    /// Where the server is.
+    pub to: SocketAddrV4,
+}
+
+/// Through the load balancers.
+pub const SERVICE: Path = Path {
+    from: PROBER,
+    to: SocketAddrV4::new(VIP, PORT),
+};
+
+/// Past them, both ways: by the router, the switch and a web server that the others take, too.
+pub const BYPASS: Path = Path {
+    from: BYPASSER,
+    to: SocketAddrV4::new(web_address(Way::Dsr, 1), BYPASS_PORT),
+};
+
 /// The clients' addresses: several, so that their ports last.
 pub fn client_addresses() -> Vec<Ipv4Addr> {
     (10..18).map(|n| Ipv4Addr::new(198, 51, 100, n)).collect()
 }
 
 /// A web server's own address.
-pub fn web_address(way: Way, number: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, u8::from(way.is_behind()), 10 + number)
+pub const fn web_address(way: Way, number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, way.is_behind() as u8, 10 + number)
 }
 
 /// One of the two load balancers.
@@ -129,6 +154,8 @@ pub struct Bed {
     router: Namespace,
     nodes: [Node; 2],
     webs: Vec<Namespace>,
+    /// Its kernel accepts what comes by [`BYPASS`]; nobody takes it, as the prober gives up each.
+    _bypass: TcpListener,
     switches: Namespace,
     scratch: TempDir,
 }
@@ -151,28 +178,30 @@ impl Bed {
         router.ip(&format!("route add {VIP}/32 dev front"))?;
         let client = host_behind(&router, "client", 100, &client_addresses())?;
         client.sysctl("net.ipv4.ip_local_port_range", "1024 65535")?;
-        let prober = host_behind(&router, "prober", 101, &[PROBER])?;
+        let prober = host_behind(&router, "prober", 101, &[PROBER, BYPASSER])?;
         plug(&switches, &prober, "front", "prober", None)?;
         let nodes = [
             node(&switches, Side::First)?,
             node(&switches, Side::Second)?,
         ];
-        let webs = (1..=WEBS)
+        let webs: Vec<_> = (1..=WEBS)
             .map(|number| web(&switches, number))
             .collect::<Result<_>>()?;
+        let bypass = webs[0].run(|| TcpListener::bind(BYPASS.to));
         Ok(Self {
             client,
             prober,
             router,
             nodes,
             webs,
+            _bypass: bypass.context("a server beside the pair")?,
             switches,
             scratch,
         })
     }
 
     /// A directory for files, removed with the hosts.
-    pub fn scratch(&self) -> &Path {
+    pub fn scratch(&self) -> &path::Path {
         self.scratch.path()
     }
 
@@ -315,7 +344,9 @@ fn web(switches: &Namespace, number: u8) -> Result<Namespace> {
     }
     host.sysctl("net.ipv4.conf.all.arp_ignore", "1")?;
     host.sysctl("net.ipv4.conf.all.arp_announce", "2")?;
-    host.ip(&format!("addr add {VIP}/32 dev lo"))?;
+    host.ip(&format!(
+        "addr add {VIP}/32 dev lo\nroute add {BYPASSER}/32 via {ROUTER}"
+    ))?;
     Ok(host)
 }
 

@@ -33,4 +33,5 @@ pub mod probe;
 mod pulse;
 pub mod syn;
 pub mod trial;
+mod waits;
 pub mod way;

@@ -9,6 +9,7 @@ use super::{
     bed::Side,
     load::{CONNECT, Connection, End},
     probe::Probe,
+    waits::Waits,
 };
 
 /// Connections established for at least so long before the fault are to survive it.
@@ -37,6 +38,8 @@ pub struct Record {
     pub syns: Vec<Probe>,
     /// Datagrams of one flow, where the pair carries any.
     pub datagrams: Option<Vec<Probe>>,
+    /// The same past the pair: they take the way of `syns`, without the load balancers.
+    pub bypass: Vec<Probe>,
     /// The questions who has the VIP.
     pub asked: Vec<Asked>,
 }
@@ -50,7 +53,13 @@ pub struct Outcome {
     /// The longest time in which no datagram of a known flow was echoed within 5 ms, of those
     /// sent in it, once each.
     pub flow_gap: Option<f64>,
-    /// The longer one of these two if what was answered late, at any time, counts as answered.
+    /// [`Outcome::syn_gap`] past the pair: what isn't the load balancers' doing.
+    pub bypass_gap: f64,
+    /// The longer one of `syn_gap` and `flow_gap`, if a probe isn't charged with the time in
+    /// which one past the pair waited as well.
+    pub own_gap: f64,
+    /// The longer one of `syn_gap` and `flow_gap` if what was answered late, at any time, counts
+    /// as answered.
     pub lost_gap: f64,
     /// The longest time in which no echo arrived at any client.
     pub echo_gap: f64,
@@ -90,7 +99,13 @@ impl Outcome {
     pub fn of(record: &Record) -> Self {
         let (fault, end) = (record.fault, record.end.saturating_sub(TAIL));
         let calm = fault.saturating_sub(CALM);
-        let datagrams = record.datagrams.as_ref();
+        let datagrams = record.datagrams.as_deref();
+        let (nobody, all) = (Waits::none(), Waits::of(&record.bypass));
+        let longest = |late, waits: &Waits| {
+            let series = [Some(&record.syns[..]), datagrams].into_iter().flatten();
+            let gaps = series.map(|probes| probe_gap(probes, fault, end, late, waits));
+            ms(gaps.max().unwrap_or_default())
+        };
         let mut echoes: Vec<Duration> = record
             .connections
             .iter()
@@ -98,17 +113,14 @@ impl Outcome {
             .collect();
         echoes.sort_unstable();
         let mut outcome = Self {
-            syn_gap: ms(probe_gap(&record.syns, fault, end, LATE)),
-            flow_gap: datagrams.map(|all| ms(probe_gap(all, fault, end, LATE))),
-            lost_gap: ms([Some(&record.syns), datagrams]
-                .into_iter()
-                .flatten()
-                .map(|all| probe_gap(all, fault, end, Duration::MAX))
-                .max()
-                .unwrap_or_default()),
+            syn_gap: ms(probe_gap(&record.syns, fault, end, LATE, &nobody)),
+            flow_gap: datagrams.map(|all| ms(probe_gap(all, fault, end, LATE, &nobody))),
+            bypass_gap: ms(probe_gap(&record.bypass, fault, end, LATE, &nobody)),
+            own_gap: longest(LATE, &all),
+            lost_gap: longest(Duration::MAX, &nobody),
             echo_gap: ms(gap(&echoes, fault, end)),
             connection_gap: 0.0,
-            calm_syn_gap: ms(probe_gap(&record.syns, calm, fault, LATE)),
+            calm_syn_gap: ms(probe_gap(&record.syns, calm, fault, LATE, &nobody)),
             calm_echo_gap: ms(gap(&echoes, calm, fault)),
             taken_over: taken_over(&record.asked, fault, record.heir).map(ms),
             two_answering: ms(two_answering(&record.asked, fault, end)),
@@ -205,12 +217,19 @@ fn gap(times: &[Duration], from: Duration, to: Duration) -> Duration {
 }
 
 /// The longest time from a probe without an answer by `late` after it to the next with one,
-/// of those sent between `from` and `to`.
-fn probe_gap(probes: &[Probe], from: Duration, to: Duration, late: Duration) -> Duration {
+/// of those sent between `from` and `to`. The time in `waits` isn't counted as a probe's wait.
+fn probe_gap(
+    probes: &[Probe],
+    from: Duration,
+    to: Duration,
+    late: Duration,
+    waits: &Waits,
+) -> Duration {
     let (mut longest, mut since) = (Duration::ZERO, None);
     let sent = probes.iter().filter(|probe| (from..to).contains(&probe.at));
     for probe in sent {
-        let in_time = probe.answered.filter(|at| *at - probe.at <= late);
+        let waited = |at| at - probe.at - waits.within(probe.at, at);
+        let in_time = probe.answered.filter(|at| waited(*at) <= late);
         match (in_time, since) {
             (Some(_), Some(begin)) => {
                 longest = longest.max(probe.at - begin);
@@ -270,6 +289,7 @@ mod tests {
             connections,
             syns: Vec::new(),
             datagrams: None,
+            bypass: Vec::new(),
             asked: Vec::new(),
         })
     }
@@ -343,14 +363,51 @@ mod tests {
             probe(4, true),
             probe(5, false),
         ];
-        assert_eq!(probe_gap(&probes, at(0), at(9), LATE), at(4));
-        assert_eq!(probe_gap(&probes, at(0), at(5), LATE), at(2));
-        assert_eq!(probe_gap(&probes, at(1), at(2), LATE), at(0));
+        let gap = |probes: &[Probe], from, to| probe_gap(probes, from, to, LATE, &Waits::none());
+        assert_eq!(gap(&probes, at(0), at(9)), at(4));
+        assert_eq!(gap(&probes, at(0), at(5)), at(2));
+        assert_eq!(gap(&probes, at(1), at(2)), at(0));
         // It waited in a queue.
         let mut late = probe(2, true);
         late.answered = Some(at(9));
         let probes = [probe(1, true), late, probe(4, true)];
-        assert_eq!(probe_gap(&probes, at(0), at(9), LATE), at(2));
+        assert_eq!(gap(&probes, at(0), at(9)), at(2));
+    }
+
+    #[test]
+    fn what_waits_past_the_pair_too_is_no_gap_of_its_own() {
+        let probe = |sent, answered| Probe {
+            at: at(sent),
+            answered: Some(at(answered)),
+        };
+        let record = |syns: Vec<Probe>, bypass: Vec<Probe>| Record {
+            fault: at(1000),
+            end: at(5000),
+            heir: Side::Second,
+            connections: Vec::new(),
+            syns,
+            datagrams: None,
+            bypass,
+            asked: Vec::new(),
+        };
+        let gaps = |syns: &[Probe], bypass: &[Probe]| {
+            let outcome = Outcome::of(&record(syns.to_vec(), bypass.to_vec()));
+            (outcome.syn_gap, outcome.bypass_gap, outcome.own_gap)
+        };
+        let (late, prompt) = (probe(1100, 1120), probe(1102, 1102));
+        assert_eq!(gaps(&[late, prompt], &[]), (2.0, 0.0, 2.0));
+        // All of it but four milliseconds.
+        let beside = [probe(1101, 1117), probe(1103, 1103)];
+        assert_eq!(gaps(&[late, prompt], &beside), (2.0, 2.0, 0.0));
+        // Six are left: the pair's.
+        let beside = [probe(1101, 1115), probe(1103, 1103)];
+        assert_eq!(gaps(&[late, prompt], &beside), (2.0, 2.0, 2.0));
+        // What never came is lost, whoever waited.
+        let lost = Probe {
+            answered: None,
+            ..late
+        };
+        assert_eq!(gaps(&[lost, prompt], &[probe(1100, 1200)]).2, 2.0);
     }
 
     #[test]

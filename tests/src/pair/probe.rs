@@ -9,7 +9,7 @@ use std::{
 use super::{clock::Clock, pulse::Pulse};
 
 /// From one probe to the next.
-const PACE: Duration = Duration::from_millis(1);
+pub const PACE: Duration = Duration::from_millis(1);
 /// How long a receiver may wait for an answer at most: bounds how late the end comes.
 pub const PATIENCE: Duration = Duration::from_millis(50);
 

@@ -1,16 +1,20 @@
-//! Whether the service accepts new connections: one is asked for every millisecond.
+//! Whether a service accepts new connections: one is asked for every millisecond.
 //!
 //! Each probe is one SYN from a port of its own, sent once. The answer's acknowledgement
 //! number tells which probe it is to; the prober's kernel, which knows of no connection,
 //! resets it at once.
 
-use std::{io::Read, net::SocketAddr, sync::Arc};
+use std::{
+    io::Read,
+    net::{SocketAddr, SocketAddrV4},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
-    bed::{Bed, PROBER, VIP, service},
+    bed::{Bed, Path},
     clock::Clock,
     probe::{PATIENCE, Probing},
 };
@@ -22,13 +26,14 @@ const HEADER: usize = 20;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
-/// Begins to ask.
-pub fn start(bed: &Bed, clock: Clock) -> Result<Probing> {
-    let socket = Arc::new(bed.prober.run(open).context("a socket for probes")?);
+/// Begins to ask by that path.
+pub fn start(bed: &Bed, path: Path, clock: Clock) -> Result<Probing> {
+    let socket = bed.prober.run(|| open(path));
+    let socket = Arc::new(socket.context("a socket for probes")?);
     let out = Arc::clone(&socket);
     let send = move |number| {
         // What isn't sent isn't answered.
-        let _ = out.send(&segment(number));
+        let _ = out.send(&segment(path, number));
     };
     let receive = move || {
         let mut buffer = [0; 128];
@@ -38,41 +43,41 @@ pub fn start(bed: &Bed, clock: Clock) -> Result<Probing> {
     Ok(Probing::start(clock, send, receive))
 }
 
-fn open() -> std::io::Result<Socket> {
+fn open(path: Path) -> std::io::Result<Socket> {
     let kind = Type::from(libc::SOCK_RAW);
     let socket = Socket::new(Domain::IPV4, kind, Some(Protocol::TCP))?;
-    socket.bind(&SocketAddr::from((PROBER, 0)).into())?;
-    // Only what the VIP says.
-    socket.connect(&service().into())?;
+    socket.bind(&SocketAddrV4::new(path.from, 0).into())?;
+    // Only what that server says.
+    socket.connect(&SocketAddr::from(path.to).into())?;
     socket.set_read_timeout(Some(PATIENCE))?;
     Ok(socket)
 }
 
 /// A SYN whose sequence number is the probe's number (RFC 9293, section 3.1).
-fn segment(number: u32) -> [u8; HEADER] {
+fn segment(path: Path, number: u32) -> [u8; HEADER] {
     let port = PORTS.start + number % (PORTS.end - PORTS.start);
     let mut segment = [0; HEADER];
     segment[..2].copy_from_slice(&(port as u16).to_be_bytes());
-    segment[2..4].copy_from_slice(&service().port().to_be_bytes());
+    segment[2..4].copy_from_slice(&path.to.port().to_be_bytes());
     segment[4..8].copy_from_slice(&number.to_be_bytes());
     segment[12] = (HEADER as u8 / 4) << 4;
     segment[13] = SYN;
     segment[14..16].copy_from_slice(&u16::MAX.to_be_bytes());
-    let checksum = checksum(&segment);
+    let checksum = checksum(path, &segment);
     segment[16..18].copy_from_slice(&checksum.to_be_bytes());
     segment
 }
 
 /// The checksum over the pseudo-header and a segment whose own checksum is zero.
-fn checksum(segment: &[u8; HEADER]) -> u16 {
+fn checksum(path: Path, segment: &[u8; HEADER]) -> u16 {
     let words = |bytes: &[u8]| -> u32 {
         let pairs = bytes.chunks_exact(2);
         pairs
             .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
             .sum()
     };
-    let pseudo = words(&PROBER.octets()) + words(&VIP.octets()) + 6 + HEADER as u32;
-    let mut sum = pseudo + words(segment);
+    let addresses = words(&path.from.octets()) + words(&path.to.ip().octets());
+    let mut sum = addresses + 6 + HEADER as u32 + words(segment);
     while sum > 0xffff {
         sum = (sum >> 16) + (sum & 0xffff);
     }
@@ -93,6 +98,7 @@ fn accepted(packet: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pair::bed::SERVICE;
 
     fn answer(number: u32, flags: u8) -> Vec<u8> {
         let mut packet = vec![0; 20 + HEADER];
@@ -113,11 +119,11 @@ mod tests {
 
     #[test]
     fn a_probe_sums_up() {
-        let mut segment = segment(123_456);
+        let mut segment = segment(SERVICE, 123_456);
         let sent = u16::from_be_bytes([segment[16], segment[17]]);
         segment[16..18].fill(0);
-        assert_eq!(checksum(&segment), sent);
-        let pseudo_and_all: u32 = [PROBER.octets(), VIP.octets()]
+        assert_eq!(checksum(SERVICE, &segment), sent);
+        let pseudo_and_all: u32 = [SERVICE.from.octets(), SERVICE.to.ip().octets()]
             .concat()
             .chunks(2)
             .chain(segment.chunks(2))

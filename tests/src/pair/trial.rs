@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::{
     arp::Arp,
-    bed::{Bed, Side, client_addresses, service},
+    bed::{BYPASS, Bed, SERVICE, Side, client_addresses, service},
     clock::Clock,
     contender::{Contender, Running},
     fault::Fault,
@@ -73,7 +73,8 @@ pub fn run(bed: &Bed, contender: &dyn Contender, fault: Fault, crowd: Crowd) -> 
         fault,
         clock,
         arp: Arp::start(bed, clock)?,
-        syns: syn::start(bed, clock)?,
+        syns: syn::start(bed, SERVICE, clock)?,
+        bypass: syn::start(bed, BYPASS, clock)?,
         datagrams: (way.carries_datagrams().then(|| flow::start(bed, clock))).transpose()?,
     };
     let record = trial.record(crowd);
@@ -97,6 +98,7 @@ struct Trial<'a> {
     clock: Clock,
     arp: Arp,
     syns: Probing,
+    bypass: Probing,
     datagrams: Option<Probing>,
 }
 
@@ -117,6 +119,9 @@ impl Trial<'_> {
         eventually(READY, "all clients are connected", || {
             Ok(load.look(connected).then_some(()))
         })?;
+        eventually(READY, "the way past the pair is open", || {
+            Ok(self.lately(&self.bypass).then_some(()))
+        })?;
         let_pass(CALM)?;
 
         let fault = self.clock.now();
@@ -134,6 +139,7 @@ impl Trial<'_> {
             heir: self.heir(),
             asked: self.arp.asked(),
             syns: self.syns.probes(),
+            bypass: self.bypass.probes(),
             datagrams: self.datagrams.as_ref().map(Probing::probes),
             connections: load.finish()?,
         })
@@ -223,7 +229,12 @@ impl Trial<'_> {
 
     /// Whether the service has accepted a connection lately.
     fn serves(&self) -> bool {
-        let last = self.syns.last_answer();
+        self.lately(&self.syns)
+    }
+
+    /// Whether probes have been answered lately.
+    fn lately(&self, probing: &Probing) -> bool {
+        let last = probing.last_answer();
         last.is_some_and(|at| self.clock.now() - at < WELL)
     }
 

@@ -34,8 +34,8 @@ impl Way {
     }
 
     /// Whether the servers are reached by the back network.
-    pub fn is_behind(self) -> bool {
-        self != Self::Dsr
+    pub const fn is_behind(self) -> bool {
+        !matches!(self, Self::Dsr)
     }
 
     /// Whether datagrams reach the servers.

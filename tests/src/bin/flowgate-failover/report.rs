@@ -48,7 +48,13 @@ impl Report {
         println!(
             "  flow    no datagram of a known flow was echoed within 5 ms: one each millisecond"
         );
-        println!("  lost    the longer one of these when late answers count, too");
+        println!(
+            "  past    new connections to a server, past the load balancers: what isn't theirs"
+        );
+        println!(
+            "  gap     the longer one of new and flow, less the time that probes past them waited, too"
+        );
+        println!("  lost    the longer one of new and flow when late answers count, too");
         println!("  echoes  no echo arrived at any connection (TCP's timers make it longer)");
         println!(
             "  one     between two echoes of one connection that survived, the pause included"
@@ -117,10 +123,12 @@ fn print_fault(rows: &[Row]) {
     let width = width.max().unwrap_or_default();
     println!();
     println!(
-        "{:<width$} {:^13} {:^13} {:^13} {:^13} {:^13} {:^13} {:^11} {:^13} {:>7}",
+        "{:<width$} {:^11} {:^11} {:^11} {:^11} {:^11} {:^11} {:^11} {:^13} {:^11} {:^13} {:>7}",
         rows[0].fault.name().to_uppercase(),
         "new",
         "flow",
+        "past",
+        "gap",
         "lost",
         "echoes",
         "one",
@@ -143,10 +151,12 @@ fn print_fault(rows: &[Row]) {
         let two = row.spread(|trial| trial.two_answering);
         let still = row.trials.iter().any(|trial| trial.two_at_end);
         println!(
-            "{:<width$} {:>13} {:>13} {:>13} {:>13} {:>13} {:>13} {:>11} {:>13} {:>6}{}{}",
+            "{:<width$} {:>11} {:>11} {:>11} {:>11} {:>11} {:>11} {:>11} {:>13} {:>11} {:>13} {:>6}{}{}",
             row.contender,
             gap(&|trial| trial.syn_gap),
             flow,
+            gap(&|trial| trial.bypass_gap),
+            gap(&|trial| trial.own_gap),
             gap(&|trial| trial.lost_gap),
             gap(&|trial| trial.echo_gap),
             gap(&|trial| trial.connection_gap),

@@ -14,7 +14,7 @@ use flowgate_tests::{
     },
 };
 
-use crate::row::{Row, probe_gap};
+use crate::row::Row;
 
 /// What a trial takes, as long as none has been seen.
 const GUESS: Duration = Duration::from_secs(6);
@@ -89,8 +89,9 @@ pub fn all(
 
 fn short(outcome: &Outcome) -> String {
     format!(
-        "gap {:.0} ms, echoes {:.0} ms; broken {} of {}, young {} of {}; new failed {} of {}; two {:.0} ms{}",
-        probe_gap(outcome),
+        "gap {:.0} ms, past them {:.0} ms, echoes {:.0} ms; broken {} of {}, young {} of {}; new failed {} of {}; two {:.0} ms{}",
+        outcome.own_gap,
+        outcome.bypass_gap,
         outcome.echo_gap,
         outcome.broken,
         outcome.established,

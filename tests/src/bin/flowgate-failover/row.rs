@@ -46,11 +46,6 @@ impl Row {
     }
 }
 
-/// The longer of the two gaps that no retransmission blurs, in milliseconds.
-pub fn probe_gap(outcome: &Outcome) -> f64 {
-    outcome.flow_gap.unwrap_or(0.0).max(outcome.syn_gap)
-}
-
 fn named<S: serde::Serializer>(fault: &Fault, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(fault.name())
 }

@@ -3,7 +3,7 @@
 use flowgate_tests::pair::fault::{Fault, Kind};
 use serde::Serialize;
 
-use crate::row::{Row, probe_gap};
+use crate::row::Row;
 
 /// The longest gap of a crash, and of what is known in advance, in milliseconds.
 const CRASH: f64 = 100.0;
@@ -46,7 +46,7 @@ fn of(row: &Row) -> Vec<Target> {
         Kind::Orderly => Some(ORDERLY),
         Kind::Other => None,
     };
-    if let (Some(gap), Some(most)) = (worst(row.spread(probe_gap)), most) {
+    if let (Some(gap), Some(most)) = (worst(row.spread(|trial| trial.own_gap)), most) {
         hold("longest gap in service, ms", gap, most);
     }
     if let Some(two) = worst(row.spread(|trial| trial.two_answering))
