@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     net::SocketAddr,
     sync::{
         Arc,
@@ -11,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{http, interrupt, netns::Namespace};
 
@@ -123,6 +124,19 @@ impl Report {
             .iter()
             .filter_map(|s| Some((s, s.outcome.as_ref().err()?.as_str())))
     }
+}
+
+/// How many SYNs a host's kernel has sent again, having had no answer for a second: frames were
+/// lost. How long requests take tells less, which also depends on when programs get a CPU.
+pub fn syns_again(host: &Namespace) -> Result<u64> {
+    const COUNTER: &str = "TCPSynRetrans";
+    let table = host.run(|| fs::read_to_string("/proc/thread-self/net/netstat"))?;
+    let mut lines = table.lines().filter(|line| line.starts_with("TcpExt:"));
+    let [names, counts] =
+        [lines.next(), lines.next()].map(|line| line.unwrap_or_default().split_whitespace());
+    let count = names.zip(counts).find(|(name, _)| *name == COUNTER);
+    let (_, count) = count.with_context(|| format!("no {COUNTER} in\n{table}"))?;
+    Ok(count.parse()?)
 }
 
 /// Makes `count` requests, each on a connection of its own, as fast as they are

@@ -48,7 +48,7 @@ pub struct Plan {
 struct Server {
     /// 0 while it may get connections, else a number that tells this time from others.
     closed: AtomicU64,
-    /// How often it was removed.
+    /// Twice how often it was removed, and one more while it is being removed.
     removals: AtomicU64,
     /// Connections to it.
     talking: AtomicUsize,
@@ -91,9 +91,15 @@ impl Board {
         self.server(server).closed.store(stamp, Relaxed);
     }
 
-    /// The server is removed: connections to it that have begun may break.
-    pub fn remove(&self, server: u8) {
-        self.server(server).removals.fetch_add(1, Relaxed);
+    /// Has `work` remove the server: connections to it that have begun may break, and so may those
+    /// that begin meanwhile, at any time.
+    pub fn remove(&self, server: u8, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let removals = &self.server(server).removals;
+        removals.fetch_add(1, Relaxed);
+        work()?;
+        self.close(server);
+        removals.fetch_add(1, Relaxed);
+        Ok(())
     }
 
     /// How many connections are at the server.
@@ -240,10 +246,11 @@ impl Talk {
         };
         let now = self.board.noted(|server| &server.removals);
         let at = met.map_or(0, usize::from);
+        let removed = |server: usize| now[server] != removals[server] || now[server] % 2 == 1;
         // As long as it hasn't met its server it may have been any of them.
         let is_bereft = match met {
-            Some(_) => now[at] != removals[at],
-            None => now != removals,
+            Some(_) => removed(at),
+            None => (0..now.len()).any(removed),
         };
         if is_bereft && !stays {
             self.board.bereft.fetch_add(1, Relaxed);

@@ -161,6 +161,25 @@ impl Flowgate {
         self.daemon.take().context("flowgate doesn't run")?.kill()
     }
 
+    /// For how long the daemon's thread of that name has been ready to run, and waited for a CPU.
+    pub fn waited_for_cpu(&self, thread: &str) -> Result<Duration> {
+        let daemon = self.daemon.as_ref().context("flowgate doesn't run")?;
+        let tasks = format!("/proc/{}/task", daemon.pid().as_raw_nonzero());
+        for task in fs::read_dir(tasks)? {
+            let task = task?.path();
+            // Other threads end meanwhile.
+            let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
+            if name.trim_end() != thread {
+                continue;
+            }
+            // Nanoseconds on a CPU, and waiting for one; how often it ran.
+            let times = fs::read_to_string(task.join("schedstat"))?;
+            let waited = times.split_whitespace().nth(1).context("no time in it")?;
+            return Ok(Duration::from_nanos(waited.parse()?));
+        }
+        bail!("flowgate has no thread called {thread}")
+    }
+
     /// Sends the daemon `signal` and waits for its end.
     pub fn stop(&mut self, signal: Signal) -> Result<ExitStatus> {
         let mut daemon = self.daemon.take().context("flowgate doesn't run")?;

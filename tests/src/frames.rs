@@ -33,6 +33,11 @@ impl Frames {
         self.0.send(frame).map(drop)
     }
 
+    /// Has [`Frames::next`] wait for nothing from now on: what has arrived is all there is.
+    pub fn end(&self) -> io::Result<()> {
+        self.0.set_nonblocking(true)
+    }
+
     /// The next frame that arrives, from its destination MAC address on; `None` when
     /// there is none in time.
     pub fn next(&self) -> io::Result<Option<Vec<u8>>> {

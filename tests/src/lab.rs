@@ -41,7 +41,7 @@ use crate::{
     link::{End, address, cable, switch},
     marks,
     netns::Namespace,
-    nginx::Nginx,
+    nginx::{Logged, Nginx},
     xdp::{Attached, PASS, receive_in_turn},
 };
 
@@ -124,6 +124,13 @@ impl Web {
     /// Its name.
     pub fn name(&self) -> &str {
         self.nginx.name()
+    }
+
+    /// What nginx has logged of all that it has answered: it does one thing after another, so
+    /// what it answers now it answers after that was logged.
+    pub fn logged(&self) -> Result<Logged> {
+        self.nginx.answers(&self.host)?;
+        self.nginx.logged()
     }
 
     /// Starts nginx again.

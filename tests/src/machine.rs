@@ -57,6 +57,24 @@ pub fn cpus() -> Result<Vec<usize>> {
         .collect())
 }
 
+/// How many CPUs the machine has at work.
+pub fn online_cpus() -> Result<u64> {
+    let path = "/sys/devices/system/cpu/online";
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    count_cpus(text.trim()).with_context(|| format!("cannot make sense of {path}: {text}"))
+}
+
+/// Counts a list such as `0-3,6`.
+fn count_cpus(list: &str) -> Option<u64> {
+    list.split(',')
+        .map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+            Some(last.checked_sub(first)? + 1)
+        })
+        .sum()
+}
+
 /// The running kernel's release.
 pub fn kernel() -> String {
     rustix::system::uname()
@@ -71,4 +89,18 @@ pub fn cpu() -> String {
     text.lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or_else(|| "unknown".to_owned(), |(_, name)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus_are_counted() {
+        assert_eq!(count_cpus("0"), Some(1));
+        assert_eq!(count_cpus("0-1"), Some(2));
+        assert_eq!(count_cpus("0-3,6,8-9"), Some(7));
+        assert_eq!(count_cpus("3-0"), None);
+        assert_eq!(count_cpus("x"), None);
+    }
 }

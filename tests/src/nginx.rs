@@ -77,18 +77,23 @@ impl Nginx {
             &self.directory.join("output.log"),
             Signal::TERM,
         )?;
-        let process = self.process.insert(process);
+        self.process = Some(process);
         let what = format!("nginx on {} answers", self.name);
         let answer = eventually(Duration::from_secs(10), &what, || {
-            if let Some(status) = process.ended()? {
+            if let Some(process) = &mut self.process
+                && let Some(status) = process.ended()?
+            {
                 anyhow::bail!("nginx ended ({status}): {}", process.log());
             }
-            Ok(host
-                .run(|| http::get(self.answers_at, "/healthz", Duration::from_secs(1)))
-                .ok())
+            Ok(self.answers(host).ok())
         })?;
         anyhow::ensure!(answer == self.name, "{answer} answers for {}", self.name);
         Ok(())
+    }
+
+    /// Asks it on its own host for something that it doesn't log; gives the name of who answers.
+    pub fn answers(&self, host: &Namespace) -> Result<String> {
+        host.run(|| http::get(self.answers_at, "/healthz", Duration::from_secs(1)))
     }
 
     /// Kills master and workers with SIGKILL, as a crash would.

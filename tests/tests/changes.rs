@@ -293,11 +293,7 @@ impl<'a> Changes<'a> {
 
     fn remove(&mut self, server: u8) -> Result<()> {
         let board = &self.crowd.board;
-        // Both connections of before and those that begin meanwhile.
-        board.remove(server);
-        self.backend("remove", server, &[])?;
-        board.close(server);
-        board.remove(server);
+        board.remove(server, || self.backend("remove", server, &[]))?;
         self.backends.remove(&server);
         Ok(())
     }

@@ -1,12 +1,19 @@
 //! The demo cleans up after itself, whenever and however it is stopped.
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::Command,
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
 
 use anyhow::Result;
 use flowgate_tests::{flowgate, interrupt, marks, process::Process, wait::eventually};
 use rustix::process::Signal;
 
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Each demo begins with removing what the dead have left: none may begin, but for the one that
+/// holds this for writing, while that is looked at.
+static BEGINNING: RwLock<()> = RwLock::new(());
 
 /// Starts the demo and waits until something of it in the system is called `until`.
 fn demo(log: &tempfile::NamedTempFile, until: &str) -> Result<Process> {
@@ -30,7 +37,10 @@ fn pid(process: &Process) -> u32 {
 fn leaves_nothing(until: &str, signal: Signal) -> Result<()> {
     interrupt::install();
     let log = tempfile::NamedTempFile::new()?;
-    let mut demo = demo(&log, until)?;
+    let mut demo = {
+        let _shared = BEGINNING.read().unwrap_or_else(PoisonError::into_inner);
+        demo(&log, until)?
+    };
     demo.signal(signal)?;
     let status = demo.wait(DEADLINE)?;
     assert_eq!(status.code(), Some(130), "{}", demo.log());
@@ -61,6 +71,7 @@ fn terminated_once_the_program_is_pinned() -> Result<()> {
 #[test]
 fn what_a_killed_demo_leaves_is_removed_by_the_next() -> Result<()> {
     interrupt::install();
+    let _alone = BEGINNING.write().unwrap_or_else(PoisonError::into_inner);
     let log = tempfile::NamedTempFile::new()?;
     let mut demo = demo(&log, "pins")?;
     let pid = pid(&demo);

@@ -151,8 +151,13 @@ impl Stage {
         }
         self.answers.only(node, Instant::now(), SOON)?;
         let span = self.answers.span(begin);
-        // One question may go unanswered on a busy machine.
-        ensure!(span.both.is_zero() && span.silence <= EVERY * 5, "{span:?}");
+        // Some questions may go unanswered on a busy machine. Whoever gives up the VIPs is silent
+        // for three intervals, and more.
+        let longest = self.wire.interval() * 2;
+        ensure!(
+            span.both.is_zero() && span.silence <= longest,
+            "{span:?}, not {longest:?}"
+        );
         Ok(())
     }
 
@@ -240,8 +245,9 @@ fn malformed(stage: &mut Stage) -> Result<()> {
         stage.send(head, &with(&good, &[(1, VRID + 1)], head))
     })?;
     // The same thing well formed does move it, or this test would prove nothing.
-    stage.send(head, &good)?;
+    // Again and again, as an owner would: what doesn't hear it any more is soon active again.
     eventually(SOON, "it believes an owner", || {
+        stage.send(head, &good)?;
         Ok((stage.group()?["state"] == "standby").then_some(()))
     })
 }

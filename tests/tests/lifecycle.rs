@@ -13,6 +13,7 @@ use flowgate_tests::{
     bpffs::PinDir,
     client, counters, flowgate,
     lab::Mode,
+    netns::run,
     process::{Process, how},
     stage::Stage,
     wait,
@@ -91,7 +92,9 @@ fn without_privileges_it_says_what_it_needs_and_leaves_nothing() -> Result<()> {
     let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o777));
     open(scratch.path())?;
     let binary = scratch.path().join("flowgate");
-    fs::copy(flowgate::binary()?, &binary)?;
+    // By another process: nothing can be run while anybody has it open for writing, and a child
+    // that another test starts meanwhile would have, for a moment.
+    run(Command::new("cp").arg(flowgate::binary()?).arg(&binary))?;
     let configuration = scratch.path().join("flowgate.toml");
     fs::write(&configuration, "[node]\ninterfaces = [\"lo\"]\n")?;
     let pins = PinDir::new()?;
@@ -127,7 +130,7 @@ fn refused(stage: &Stage, names: &str) -> Result<()> {
         .run_command(&stage.lab.lb, &run_dir, pins.path())?;
     let log = stage.lab.scratch().join("refused.log");
     let mut daemon = Process::start("the refused daemon", command, &log, Signal::KILL)?;
-    let status = daemon.wait(Duration::from_secs(10))?;
+    let status = daemon.wait(Duration::from_secs(30))?;
     let said = daemon.log();
     assert!(!status.success(), "it was not refused: {said}");
     assert!(said.contains(names) && !said.contains("panicked"), "{said}");

@@ -24,6 +24,7 @@ use anyhow::{Context, Result, ensure};
 use flowgate_tests::{
     bulk::Direction,
     client, counters, dns, echo,
+    machine::online_cpus,
     netns::run,
     ping::ping,
     site::{Description, Family, Site, Way, Wiring},
@@ -117,22 +118,26 @@ fn neighbours(site: &mut Site) -> Result<()> {
 }
 
 fn requests(site: &mut Site) -> Result<()> {
+    let before = client::syns_again(&site.client)?;
     let report = client::requests(&site.client, site.at(80), 40)?;
     ensure!(report.failed() == 0, "{:?}", report.reasons());
+    // Each CPU has its own turn.
+    let (web1, web2) = (report.of("web1"), report.of("web2"));
+    let tolerance = online_cpus()?.max(10);
+    ensure!(web1.abs_diff(web2) <= tolerance, "{:?}", report.answers());
+    // An emulated machine takes longer than the kernel waits before it sends a SYN again.
+    let lost = client::syns_again(&site.client)? - before;
     ensure!(
-        (15..=25).contains(&report.of("web1")),
-        "{:?}",
-        report.answers()
-    );
-    ensure!(
-        report.slowest() < Duration::from_secs(1) * slowness(),
-        "a frame was lost"
+        lost == 0 || report.slowest() < Duration::from_secs(1) * slowness(),
+        "{lost} SYNs were lost"
     );
     Ok(())
 }
 
 fn names(site: &mut Site) -> Result<()> {
-    let answers: BTreeSet<_> = (0..4)
+    // Each CPU has its own turn, and one of them gets two of these at least.
+    let questions = (online_cpus()? + 2).max(4);
+    let answers: BTreeSet<_> = (0..questions)
         .map(|_| dns::ask(&site.client, site.vip()))
         .collect::<Result<_>>()?;
     ensure!(answers.len() == 2, "only {answers:?} answered");

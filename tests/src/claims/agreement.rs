@@ -56,6 +56,6 @@ pub(super) fn counters_and_logs(stage: &mut Stage) -> Result<Finding> {
 
 fn logged(stage: &Stage) -> Result<BTreeMap<String, Logged>> {
     let webs = stage.lab.webs.iter();
-    webs.map(|web| Ok((web.name().to_owned(), web.nginx.logged()?)))
+    webs.map(|web| Ok((web.name().to_owned(), web.logged()?)))
         .collect()
 }

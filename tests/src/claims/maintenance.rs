@@ -18,9 +18,6 @@ use crate::{
 const OPEN: usize = 40;
 /// How long the daemon is away.
 const AWAY: Duration = Duration::from_secs(1);
-/// A lost SYN would make its connection slower than this: it is sent again after
-/// a second.
-const SYN_RETRY: Duration = Duration::from_secs(1);
 
 /// A draining server keeps what it has and gets nothing new.
 pub(super) fn drained(stage: &mut Stage) -> Result<Finding> {
@@ -53,6 +50,7 @@ pub(super) fn drained(stage: &mut Stage) -> Result<Finding> {
 /// Neither new nor open connections notice that the daemon was gone.
 pub(super) fn restarted(stage: &mut Stage) -> Result<Finding> {
     let vip = stage.lab.vip();
+    let lost_before = client::syns_again(&stage.lab.client)?;
     let mut open = Held::open(&stage.lab.client, vip, OPEN)?;
     let load = Load::start(&stage.lab.client, vip, RATE)?;
     let death = Instant::now();
@@ -66,16 +64,17 @@ pub(super) fn restarted(stage: &mut Stage) -> Result<Finding> {
     let kept = open.still_with_their_server()?;
     let arrived = download.finish();
     let report = load.stop();
+    let lost = client::syns_again(&stage.lab.client)? - lost_before;
 
     Ok(Finding {
         held: overlapped
             && report.failed() == 0
-            && report.slowest() < SYN_RETRY
+            && lost == 0
             && kept == open.count()
             && arrived.as_ref().is_ok_and(|bytes| *bytes == DOWNLOAD_BYTES),
         figures: format!(
-            "away for {}: {}, the slowest took {}; {kept} of {} open connections kept their \
-             server; a download {}",
+            "away for {}: {}, the slowest took {}, {lost} SYNs were lost; {kept} of {} open \
+             connections kept their server; a download {}",
             seconds(away),
             failures(&report),
             seconds(report.slowest()),

@@ -6,11 +6,11 @@ mod maintenance;
 mod spread;
 mod unload;
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::{client::Report, stage::Stage};
+use crate::{client::Report, machine::online_cpus, stage::Stage};
 
 /// Requests in a burst that is counted exactly.
 const BURST: u64 = 400;
@@ -73,20 +73,7 @@ pub const ALL: &[Claim] = &[
 
 /// How far counts may be from the exact share: each CPU has its own turn.
 fn tolerance() -> Result<u64> {
-    let path = "/sys/devices/system/cpu/online";
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-    count_cpus(text.trim()).with_context(|| format!("cannot make sense of {path}: {text}"))
-}
-
-/// Counts a list such as `0-3,6`.
-fn count_cpus(list: &str) -> Option<u64> {
-    list.split(',')
-        .map(|range| {
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-            Some(last.checked_sub(first)? + 1)
-        })
-        .sum()
+    online_cpus()
 }
 
 /// `web1 200, web2 200`.
@@ -121,18 +108,4 @@ fn is_even(stage: &Stage, report: &Report) -> Result<bool> {
     let spread = counts.iter().max().zip(counts.iter().min());
     let spread = spread.map_or(0, |(most, least)| most - least);
     Ok(report.failed() == 0 && spread <= tolerance()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cpus_are_counted() {
-        assert_eq!(count_cpus("0"), Some(1));
-        assert_eq!(count_cpus("0-1"), Some(2));
-        assert_eq!(count_cpus("0-3,6,8-9"), Some(7));
-        assert_eq!(count_cpus("3-0"), None);
-        assert_eq!(count_cpus("x"), None);
-    }
 }

@@ -55,10 +55,11 @@ pub struct Answers {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Who answered in a span of time.
+/// Who answered in a span of time. What isn't asked isn't counted: while the thread waits for a
+/// CPU it learns nothing of anybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Span {
-    /// The longest time from one answer to the next.
+    /// The longest time in which questions had no answer.
     pub silence: Duration,
     /// The time in which both nodes answered.
     pub both: Duration,
@@ -174,15 +175,11 @@ impl Answers {
     /// Who answered since then.
     pub fn span(&self, moment: Instant) -> Span {
         let all = self.since(moment);
-        let mut longest = Duration::ZERO;
-        for silent in all.split(|question| !question.by_none()) {
-            if let [first, .., last] | [first @ last] = silent {
-                longest = longest.max(last.at - first.at + EVERY);
-            }
-        }
+        let silent = all.split(|question| !question.by_none());
+        let longest = silent.map(<[_]>::len).max().unwrap_or_default();
         let both = all.iter().filter(|question| question.by_both()).count();
         Span {
-            silence: longest,
+            silence: EVERY * longest as u32,
             both: EVERY * both as u32,
         }
     }
@@ -225,8 +222,10 @@ impl fmt::Display for Question {
 fn ask(frames: &Frames, questions: &Mutex<Vec<Question>>, stop: &AtomicBool) {
     let mut due = Instant::now();
     while !stop.load(Ordering::Relaxed) {
+        let frame = frames.next().ok().flatten();
         let now = Instant::now();
-        if now >= due {
+        // What has come by now is to the last question, however late this thread reads it.
+        if frame.is_none() && now >= due {
             due = now + EVERY;
             let question = Question {
                 at: now,
@@ -237,8 +236,7 @@ fn ask(frames: &Frames, questions: &Mutex<Vec<Question>>, stop: &AtomicBool) {
             let _ = frames.send(&request());
             let _ = frames.send(&solicitation());
         }
-        if let Ok(Some(frame)) = frames.next()
-            && let Some((family, node)) = answer(&frame)
+        if let Some((family, node)) = frame.as_deref().and_then(answer)
             && let Some(question) = lock(questions).last_mut()
         {
             let nodes = &mut question.answered[usize::from(family == Family::V6)];

@@ -44,16 +44,21 @@ impl Capture {
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
             let mut all = Vec::new();
-            while !stopped.load(Ordering::Relaxed) {
+            loop {
+                let is_last = stopped.load(Ordering::Relaxed) && frames.end().is_ok();
+                let frame = frames.next().ok().flatten();
+                // What has come until the end belongs to it, however late this thread reads it.
+                if is_last && frame.is_none() {
+                    return all;
+                }
                 let from_ours = |frame: &Vec<u8>| frame.get(6..12) == Some(&Node::Ours.mac()[..]);
-                if let Some(bytes) = frames.next().ok().flatten().filter(from_ours) {
+                if let Some(bytes) = frame.filter(from_ours) {
                     all.push(Frame {
                         at: SystemTime::now(),
                         bytes,
                     });
                 }
             }
-            all
         });
         Ok(Self {
             stop,

@@ -20,6 +20,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 const CALM: Duration = Duration::from_millis(500);
 /// A probe that is answered later than this was kept waiting somewhere: that is no service.
 const LATE: Duration = Duration::from_millis(5);
+/// Questions that tell who has the VIP at the end.
+const LAST: usize = 100;
 /// Probes of the last moments may still be answered.
 const TAIL: Duration = Duration::from_millis(100);
 
@@ -80,6 +82,8 @@ pub struct Outcome {
     pub established: usize,
     /// Those of them that broke.
     pub broken: usize,
+    /// How long before the fault the oldest of these was established.
+    pub oldest_broken: Option<f64>,
     /// Connections established later than that, but before the fault.
     pub young: usize,
     /// Those of them that broke.
@@ -124,9 +128,10 @@ impl Outcome {
             calm_echo_gap: ms(gap(&echoes, calm, fault)),
             taken_over: taken_over(&record.asked, fault, record.heir).map(ms),
             two_answering: ms(two_answering(&record.asked, fault, end)),
-            two_at_end: !two_answering(&record.asked, end.saturating_sub(TAIL), end).is_zero(),
+            two_at_end: two_at(&record.asked, end),
             established: 0,
             broken: 0,
+            oldest_broken: None,
             young: 0,
             young_broken: 0,
             new: 0,
@@ -155,6 +160,10 @@ impl Outcome {
         match fate {
             Fate::Broken(reason) => {
                 *broken += 1;
+                if let Some(at) = established {
+                    let age = ms(record.fault - at);
+                    self.oldest_broken = Some(self.oldest_broken.map_or(age, |old| old.max(age)));
+                }
                 *self.reasons.entry(reason).or_default() += 1;
             }
             _ if established.is_some() => {
@@ -257,6 +266,14 @@ fn two_answering(asked: &[Asked], from: Duration, to: Duration) -> Duration {
         .sum()
 }
 
+/// Whether both nodes answered one of the last questions before that moment that were answered at
+/// all: those who ask may be kept waiting for longer than any span of time that is looked at.
+fn two_at(asked: &[Asked], moment: Duration) -> bool {
+    let before = asked.iter().rev().filter(|one| one.at < moment);
+    let answered = before.filter(|one| one.by != [false; 2]);
+    answered.take(LAST).any(|one| one.by == [true; 2])
+}
+
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
@@ -307,6 +324,7 @@ mod tests {
             connection(0, &[900, 4900], End::Open),
         ]);
         assert_eq!((outcome.established, outcome.broken), (2, 1));
+        assert_eq!(outcome.oldest_broken, Some(100.0));
         assert_eq!((outcome.young, outcome.young_broken), (1, 1));
         assert_eq!((outcome.new, outcome.new_failed), (1, 1));
         assert_eq!(outcome.reasons["reset"], 3);
@@ -422,6 +440,7 @@ mod tests {
         ];
         assert_eq!(two_answering(&asked, at(0), at(9)), at(3));
         assert_eq!(two_answering(&asked, at(1), at(9)), at(2));
+        assert!(two_at(&asked, at(9)) && !two_at(&asked[1..3], at(9)));
         assert_eq!(taken_over(&asked, at(1), Side::Second), Some(at(1)));
     }
 }
