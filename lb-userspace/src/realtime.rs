@@ -16,17 +16,20 @@ const PRIORITY: i32 = 20;
 /// The best among ordinary threads.
 const NICEST: i32 = -20;
 
-/// One more than the CPU where the urgent thread was last seen; 0 while there is none.
-static URGENT: AtomicUsize = AtomicUsize::new(0);
+/// Where the process's urgent thread is.
+static URGENT: Seat = Seat::empty();
+
+/// One more than the CPU where an urgent thread was last seen; 0 while there is none.
+struct Seat(AtomicUsize);
 
 /// Says that the calling thread is the urgent one, and where it runs.
 pub fn here() {
-    URGENT.store(sched_getcpu() + 1, Ordering::Relaxed);
+    URGENT.here();
 }
 
 /// Says that there is no urgent thread any more.
 pub fn gone() {
-    URGENT.store(0, Ordering::Relaxed);
+    URGENT.gone();
 }
 
 /// Does `work` on another CPU than the urgent thread's, if there is one: a kernel that isn't
@@ -34,16 +37,35 @@ pub fn gone() {
 /// longer than a lease lasts. A real-time thread is woken where it ran before, so it isn't
 /// helped by another CPU that is free.
 pub fn aside<T>(work: impl FnOnce() -> T) -> T {
-    let before = URGENT
-        .load(Ordering::Relaxed)
-        .checked_sub(1)
-        .and_then(leave);
-    let done = work();
-    if let Some(before) = before {
-        // Where the CPUs that were allowed have gone, it may stay on the others.
-        let _ = sched_setaffinity(None, &before);
+    URGENT.aside(work)
+}
+
+impl Seat {
+    const fn empty() -> Self {
+        Self(AtomicUsize::new(0))
     }
-    done
+
+    fn here(&self) {
+        self.0.store(sched_getcpu() + 1, Ordering::Relaxed);
+    }
+
+    fn gone(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    fn cpu(&self) -> Option<usize> {
+        self.0.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = self.cpu().and_then(leave);
+        let done = work();
+        if let Some(before) = before {
+            // Where the CPUs that were allowed have gone, it may stay on the others.
+            let _ = sched_setaffinity(None, &before);
+        }
+        done
+    }
 }
 
 /// Takes the calling thread off that CPU; gives the CPUs that it was allowed before, if it
@@ -104,19 +126,22 @@ fn keep_in_memory() {
 mod tests {
     use super::*;
 
-    /// Where there is one CPU, work is done there.
+    /// Where there is one CPU, work is done there. With a seat of its own: other tests' threads
+    /// take and leave the process's.
     #[test]
     fn work_is_done_on_another_cpu_and_only_that() {
         let all = sched_getaffinity(None).expect("known");
-        here();
-        let urgent = URGENT.load(Ordering::Relaxed) - 1;
-        let (cpu, allowed) = aside(|| (sched_getcpu(), sched_getaffinity(None).expect("known")));
+        let seat = Seat::empty();
+        seat.here();
+        let urgent = seat.cpu().expect("it is here");
+        let look = || (sched_getcpu(), sched_getaffinity(None).expect("known"));
+        let (cpu, allowed) = seat.aside(look);
         assert_eq!(sched_getaffinity(None).expect("known"), all);
         if all.count() > 1 {
             assert_ne!(cpu, urgent);
             assert_eq!(allowed.count(), all.count() - 1);
         }
-        gone();
-        assert_eq!(aside(|| sched_getaffinity(None).expect("known")), all);
+        seat.gone();
+        assert_eq!(seat.aside(look).1, all);
     }
 }

@@ -1,9 +1,9 @@
 use std::{
     collections::{HashMap, HashSet},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -46,10 +46,10 @@ fn target(backend: &str, address: SocketAddr, check: HealthCheck) -> Target {
     }
 }
 
-/// A listener that counts whom it accepts, until it is dropped.
+/// A listener that notes whom it accepts, until it is dropped.
 struct Server {
     address: SocketAddr,
-    accepted: Arc<AtomicUsize>,
+    accepted: Arc<Mutex<Vec<SocketAddr>>>,
     task: JoinHandle<()>,
 }
 
@@ -63,11 +63,12 @@ impl Server {
     async fn at(address: &str) -> Self {
         let listener = TcpListener::bind(address).await.expect("bind");
         let address = listener.local_addr().expect("bound");
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let count = accepted.clone();
+        let accepted = Arc::<Mutex<Vec<SocketAddr>>>::default();
+        let noted = accepted.clone();
         let task = tokio::spawn(async move {
-            while listener.accept().await.is_ok() {
-                count.fetch_add(1, Ordering::Relaxed);
+            while let Ok((_, peer)) = listener.accept().await {
+                let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+                noted.push(peer);
             }
         });
         Self {
@@ -77,8 +78,14 @@ impl Server {
         }
     }
 
+    /// At an address of this test alone: nobody else takes the port of one that has stopped.
     async fn start() -> Self {
-        Self::at("127.0.0.1:0").await
+        static TESTS: AtomicU8 = AtomicU8::new(1);
+        thread_local! {
+            static TEST: u8 = TESTS.fetch_add(1, Ordering::Relaxed);
+        }
+        let ip = Ipv4Addr::new(127, 0, 2, TEST.with(|test| *test));
+        Self::at(&format!("{ip}:0")).await
     }
 
     /// Stops listening and gives the address for a later start.
@@ -89,7 +96,8 @@ impl Server {
     }
 
     fn count(&self) -> usize {
-        self.accepted.load(Ordering::Relaxed)
+        let accepted = self.accepted.lock();
+        accepted.unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Waits until `more` further connections came.
@@ -104,14 +112,18 @@ impl Server {
     }
 
     /// Lets the accept loop take what is in its queue: it has when a connection
-    /// that came later has been counted.
+    /// that came later has been noted.
     async fn settle(&self) {
         let before = self.count();
-        let _last = tokio::net::TcpStream::connect(self.address)
-            .await
-            .expect("connect");
+        let last = tokio::net::TcpStream::connect(self.address).await;
+        let last = last.expect("connect");
+        let own = last.local_addr().expect("connected");
+        let is_noted = || {
+            let accepted = self.accepted.lock();
+            accepted.unwrap_or_else(PoisonError::into_inner)[before..].contains(&own)
+        };
         let counted = async {
-            while self.count() == before {
+            while !is_noted() {
                 sleep(Duration::from_millis(1)).await;
             }
         };

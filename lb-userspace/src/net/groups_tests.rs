@@ -24,6 +24,13 @@ fn add_link(namespace: &Namespace) {
 
 /// Whether `eth0` lets the group of `vip` in, by IP's list and by the NIC's.
 fn member(namespace: &Namespace, vip: Ipv6Addr) -> bool {
+    let [by_ip, by_nic] = lets_in(namespace, vip);
+    assert_eq!(by_ip, by_nic, "{vip}");
+    by_ip
+}
+
+/// What IP's list says and what the NIC's, which aren't read at the same moment.
+fn lets_in(namespace: &Namespace, vip: Ipv6Addr) -> [bool; 2] {
     let group = solicited_node(vip);
     let read = |name: &str| {
         let path = format!("/proc/thread-self/net/{name}");
@@ -38,8 +45,7 @@ fn member(namespace: &Namespace, vip: Ipv6Addr) -> bool {
     };
     let by_ip = listed(&read("igmp6"), &hex);
     let by_nic = listed(&read("dev_mcast"), &format!("3333{}", &hex[24..]));
-    assert_eq!(by_ip, by_nic, "{group}");
-    by_ip
+    [by_ip, by_nic]
 }
 
 #[test]
@@ -65,7 +71,7 @@ fn joins_and_leaves_the_difference() {
     drop(groups);
     // A child that another test is starting at this moment has the sockets until it runs.
     let deadline = Instant::now() + Duration::from_secs(10);
-    while member(&namespace, VIP) {
+    while lets_in(&namespace, VIP) != [false; 2] {
         assert!(Instant::now() < deadline, "nothing outlives it");
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -72,8 +72,9 @@ fn sees_what_comes_and_goes() {
             (s.hop(PEER).ok()?.destination_mac == OTHER_MAC).then_some(())
         })
         .await;
+        // What has just been confirmed is trusted for 15 s at least.
         assert!(
-            changed.elapsed() < Duration::from_secs(2),
+            changed.elapsed() < Duration::from_secs(10),
             "at once, not by a probe"
         );
 

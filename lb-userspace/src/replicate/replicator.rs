@@ -26,7 +26,7 @@ use crate::datapath::memory::Shared;
 
 /// The longest wait for the thread to take a roster, or for the standby to have caught up: many times
 /// what either takes.
-const PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What replication works with.
 pub struct Setup {

@@ -9,33 +9,58 @@ use lb_common::flow::Entry;
 
 use super::{
     Discard, Ending, MILLISECOND, Role, Told,
+    replicator::PATIENCE,
     replicator_testbed::{FLOWS, Node, OFFSET, is_same, pair, start, wait, wait_for_sync},
     simulation::terms,
     wire::Terms,
 };
 use crate::datapath::memory::Shared;
 
-/// Tables are compared once a second here, so what is there within 100 ms was told at once.
+/// How often is tried what a machine that stands still keeps from being done in time; together less
+/// than the time from one comparison to the next.
+const TRIES: usize = 10;
+
+/// Tables are compared every six seconds here, so what is there before was told at once.
 #[test]
 fn a_standby_that_is_to_take_over_catches_up() {
     let mut pair = pair();
     for node in &mut pair {
-        node.limits.pass_every = 1_000 * MILLISECOND;
-        node.limits.sync_within = 10_000 * MILLISECOND;
+        node.limits.pass_every = 6_000 * MILLISECOND;
+        node.limits.sync_within = 60_000 * MILLISECOND;
     }
     start(&mut pair);
     wait_for_sync(&pair);
     let [active, standby] = &pair;
-    let is_idle = || active.status().lag > Some(Duration::from_millis(50));
+    let pause = Duration::from_millis(50)..Duration::from_secs(1);
+    let is_idle = || active.status().lag.is_some_and(|lag| pause.contains(&lag));
     wait("comparing pauses", is_idle);
-    for slot in [5, 70_000, FLOWS - 1] {
-        active.open(slot, 3);
-    }
-    active.replicator().catch_up();
-    assert!(is_same(active, standby), "the standby has caught up");
+    let caught_up = (0..TRIES).any(|try_| {
+        for slot in [5, 70_000, FLOWS - TRIES] {
+            active.open(slot + try_, 3);
+        }
+        catch_up(active)
+    });
+    assert!(caught_up && is_same(active, standby), "it has caught up");
     // What comes next is told at once, too.
-    active.open(1_234, 3);
-    wait("told", || is_same(active, standby));
+    let is_told = (0..TRIES).any(|try_| {
+        active.replicator().catch_up();
+        let slot = 1_234 + try_;
+        active.open(slot, 3);
+        let start = Instant::now();
+        while start.elapsed() < 2 * PATIENCE && !is_same_word(active, standby, slot) {
+            std::thread::yield_now();
+        }
+        is_same_word(active, standby, slot)
+    });
+    assert!(is_told, "it is told at once");
+}
+
+/// Whether the standby is said to have caught up. (A busy machine may need more time than a take-over
+/// gives.)
+fn catch_up(node: &Node) -> bool {
+    let start = Instant::now();
+    node.replicator().catch_up();
+    start.elapsed() < PATIENCE
 }
 
 /// Nobody is waited for where nobody follows.
@@ -43,16 +68,18 @@ fn a_standby_that_is_to_take_over_catches_up() {
 fn without_a_standby_there_is_nothing_to_wait_for() {
     let [mut active, mut standby] = pair();
     active.start(Role::Active);
-    let start = Instant::now();
-    active.replicator().catch_up();
+    wait("an answer at once", || catch_up(&active));
     standby.start(Role::Standby);
-    standby.replicator().catch_up();
-    assert!(start.elapsed() < Duration::from_millis(100));
+    wait("the same of a standby", || catch_up(&standby));
 }
 
 #[test]
 fn a_hundred_thousand_flows_and_then_each_change() {
     let mut pair = pair();
+    for node in &mut pair {
+        // Longer than a busy machine takes to answer: a second answer would be discarded.
+        node.limits.greet_every = 2_000 * MILLISECOND;
+    }
     for flow in 0..100_000 {
         // An odd number goes through all slots.
         pair[0].open(flow * 40_503 % FLOWS, (flow % 9) as u16 + 1);
@@ -167,7 +194,11 @@ fn a_peer_that_starts_anew_is_told_everything() {
     // The standby ends in order, and comes back with an empty table.
     pair[1].replicator = None;
     wait("told", || pair[0].told(Told::Disconnected(Ending::Bye)));
-    assert!(!pair[0].status().in_sync && pair[0].status().connected.is_none());
+    // It is told before it is shown.
+    wait("shown", || {
+        let status = pair[0].status();
+        !status.in_sync && status.connected.is_none()
+    });
     pair[0].open(6, 4);
     pair[1].flows.words()[5].store(0, Ordering::Relaxed);
     pair[1].start(Role::Standby);

@@ -76,7 +76,8 @@ impl Way {
     pub fn interval(self) -> Interval {
         let duration = match self.version {
             Version::V2 => Duration::from_secs(1),
-            Version::V3 => Duration::from_millis(100),
+            // A lease must outlast the longest time that a busy machine keeps a thread waiting.
+            Version::V3 => Duration::from_millis(500),
         };
         Interval::new(self.version, duration).expect("an interval")
     }

@@ -73,8 +73,6 @@ async fn run(notice: Notice) {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     /// What is told to a program arrives in the order of the states, also if an earlier run
@@ -87,8 +85,13 @@ mod tests {
             "#!/bin/sh\n[ $2 = standby ] && while [ ! -e {0}.go ]; do :; done\necho \"$1|$2|$3\" >> {0}\n",
             told.display()
         );
-        std::fs::write(&program, script).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Another process writes it: what this one has open for writing, a child that another test
+        // is starting has too for a moment, and then it can't be run.
+        let draft = dir.path().join("draft");
+        std::fs::write(&draft, script).unwrap();
+        let mut install = std::process::Command::new("install");
+        let installed = install.args(["-m", "755"]).args([&draft, &program]);
+        assert!(installed.status().unwrap().success());
         let notifier = Notifier::start();
         let notice = |program: &std::path::Path, state, reason: &str| Notice {
             program: program.to_owned(),
