@@ -10,7 +10,7 @@ use flowgate_tests::{interrupt, netns::run};
 fn a_row_with_the_reference_is_measured() -> Result<()> {
     interrupt::install();
     let mut command = Command::new(env!("CARGO_BIN_EXE_flowgate-bench"));
-    command.args(["--rounds", "1", "--repeat", "1000"]);
+    command.args(["--rounds", "1", "--repeat", "1000", "--patience", "0"]);
     command.args(["--scenario", "dsr, IPv4, round robin, new"]);
     let table = run(&mut command)?;
     let name = "dsr, IPv4, round robin, new flows";

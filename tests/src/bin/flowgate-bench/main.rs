@@ -5,6 +5,7 @@ mod bed;
 mod frame;
 mod machine;
 mod measure;
+mod quiet;
 mod report;
 mod row;
 mod scenario;
@@ -13,14 +14,18 @@ mod target;
 #[path = "../../../../lb-ebpf/src/bench/traffic.rs"]
 mod traffic;
 
-use std::{fs::File, path::PathBuf, process::ExitCode};
+use std::{fs::File, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use flowgate_tests::machine::{cpu, kernel, pin};
+use flowgate_tests::{
+    interrupt,
+    machine::{cpu, kernel, pin},
+};
 
 use machine::Machine;
 use measure::Effort;
+use quiet::Quiet;
 use report::{Judged, Report};
 use scenario::Scenario;
 
@@ -44,7 +49,11 @@ struct Arguments {
     /// Only rows whose names contain each of these words, such as "IPv6 Maglev"
     #[arg(long, value_name = "WORDS", default_value = "")]
     scenario: String,
-    /// Fewer and shorter rounds: 3 of 100,000 packets
+    /// Seconds that a row may wait until the machine has been quiet in so many rounds; after
+    /// that the quietest count [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=86_400))]
+    patience: Option<u64>,
+    /// Fewer and shorter rounds, without patience: 3 of 100,000 packets
     #[arg(long)]
     quick: bool,
     /// For a machine whose clock counts instructions: leaves the reference out, and rows that
@@ -58,14 +67,16 @@ struct Arguments {
 
 impl Arguments {
     fn effort(&self) -> Effort {
-        let (rounds, repeat) = if self.quick {
-            (3, 100_000)
-        } else {
-            (9, 1_000_000)
+        let (rounds, repeat, patience) = match (self.quick, self.counted) {
+            (true, _) => (3, 100_000, 0),
+            (false, false) => (9, 1_000_000, 30),
+            // Nobody else is there.
+            (false, true) => (9, 1_000_000, 0),
         };
         Effort {
             rounds: self.rounds.unwrap_or(rounds),
             repeat: self.repeat.unwrap_or(repeat),
+            patience: Duration::from_secs(self.patience.unwrap_or(patience)),
             reference: !self.counted,
         }
     }
@@ -116,15 +127,19 @@ fn run(arguments: &Arguments) -> Result<Report> {
         row::FLOWS
     };
     let pinned_to = pin()?;
-    let mut rows = Vec::new();
-    let mut last = None;
+    interrupt::install();
+    let (mut measured, mut quiet, mut last) = (Vec::new(), Quiet::new(), None);
     for &row in &all {
         eprintln!("Measuring: {row}");
         let mut scenario = Scenario::new(row, table);
-        let (bed, figures) = measure::measure(&mut scenario, effort, last.take())?;
-        rows.push(report::Row::new(row, &figures));
+        let (bed, figures) = measure::measure(&mut scenario, effort, &mut quiet, last.take())?;
+        measured.push((row, figures));
         last = Some(bed);
     }
+    let rows: Vec<_> = measured
+        .iter()
+        .map(|(row, figures)| report::Row::new(*row, figures, quiet))
+        .collect();
     let mut bed = last.expect("there is a row");
     let mut targets: Vec<Judged> = target::all()
         .iter()

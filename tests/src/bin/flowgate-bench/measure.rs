@@ -1,11 +1,14 @@
 //! Rounds, and what is made of them.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, bail};
-use flowgate_tests::spread::{Spread, noise};
+use flowgate_tests::{interrupt, spread::Spread};
 use lb_common::verdict::Verdict;
 
 use crate::bed::{Bed, Program};
 use crate::frame;
+use crate::quiet::{Quiet, Round, TOLERANCE, quietest};
 use crate::scenario::Scenario;
 
 /// How much is measured.
@@ -15,6 +18,8 @@ pub struct Effort {
     pub rounds: u32,
     /// Packets of each program in each round.
     pub repeat: u32,
+    /// How long a row may wait for a machine that is quiet in so many rounds.
+    pub patience: Duration,
     /// Whether the reference is measured, where a row has it.
     pub reference: bool,
 }
@@ -27,11 +32,8 @@ pub struct Figures {
     pub reference: Option<Spread>,
     /// The prologue.
     pub prologue: Spread,
-    /// The bare swap.
+    /// The bare swap, before and after the others of a round: the longer time.
     pub swap: Spread,
-    /// How much the bare swap's rounds differ: between the quartiles, as a share of the
-    /// median. It always does the same, so this is what others on the machine did.
-    pub noise: f64,
 }
 
 /// Measures a scenario: rounds in which each program runs. `last` is what the scenario
@@ -39,9 +41,9 @@ pub struct Figures {
 pub fn measure(
     scenario: &mut Scenario,
     effort: Effort,
+    quiet: &mut Quiet,
     last: Option<Bed>,
 ) -> Result<(Bed, Figures)> {
-    let Effort { rounds, repeat, .. } = effort;
     let mut tables = vec![Program::Table];
     if effort.reference && scenario.row.has_reference() {
         tables.push(Program::Lru);
@@ -57,39 +59,67 @@ pub fn measure(
         None => Bed::new(scenario, &programs)?,
     };
     prepare(&mut bed, scenario, &tables)?;
-    let mut round = Round::default();
-    // The first round warms caches and isn't counted.
-    for counted in 0..=rounds {
-        let swap = bed.run(Program::Swap, &scenario.measured.frame, repeat)?;
-        let prologue = bed.run(Program::Prologue, &scenario.measured.frame, repeat)?;
-        let mut nets = Vec::new();
-        for &table in &tables {
-            nets.push(checked(&mut bed, table, scenario, repeat)? - prologue);
-        }
-        if counted > 0 {
-            round.swap.push(swap);
-            round.prologue.push(prologue);
-            round.ours.push(nets[0]);
-            round.reference.extend(nets.get(1));
-        }
-    }
-    let noise = noise(round.swap.clone());
+    let rounds = rounds(&mut bed, scenario, &tables, effort, quiet)?;
+    let spread = |figure: fn(&Round) -> Option<f64>| -> Vec<f64> {
+        rounds.iter().filter_map(figure).collect()
+    };
+    let reference = spread(|round| round.reference);
     let figures = Figures {
-        ours: Spread::of(round.ours),
-        reference: (!round.reference.is_empty()).then(|| Spread::of(round.reference)),
-        prologue: Spread::of(round.prologue),
-        swap: Spread::of(round.swap),
-        noise,
+        ours: Spread::of(spread(|round| Some(round.ours))),
+        reference: (!reference.is_empty()).then(|| Spread::of(reference)),
+        prologue: Spread::of(spread(|round| Some(round.prologue))),
+        swap: Spread::of(spread(|round| Some(round.swap))),
     };
     Ok((bed, figures))
 }
 
-#[derive(Default)]
-struct Round {
-    swap: Vec<f64>,
-    prologue: Vec<f64>,
-    ours: Vec<f64>,
-    reference: Vec<f64>,
+/// The rounds that count: as many quiet ones as are wanted, or, where patience ends before, the
+/// quietest.
+fn rounds(
+    bed: &mut Bed,
+    scenario: &Scenario,
+    tables: &[Program],
+    effort: Effort,
+    quiet: &mut Quiet,
+) -> Result<Vec<Round>> {
+    let wanted = effort.rounds as usize;
+    // It warms caches and isn't counted.
+    round(bed, scenario, tables, effort.repeat, quiet)?;
+    let (mut rounds, begin) = (Vec::new(), Instant::now());
+    loop {
+        interrupt::check()?;
+        rounds.push(round(bed, scenario, tables, effort.repeat, quiet)?);
+        let is_quiet = |round: &&Round| quiet.noise(round.swap) <= TOLERANCE;
+        let is_enough = rounds.iter().filter(is_quiet).count() >= wanted;
+        if is_enough || (rounds.len() >= wanted && begin.elapsed() >= effort.patience) {
+            return Ok(quietest(rounds, wanted));
+        }
+    }
+}
+
+/// Runs each program once.
+fn round(
+    bed: &mut Bed,
+    scenario: &Scenario,
+    tables: &[Program],
+    repeat: u32,
+    quiet: &mut Quiet,
+) -> Result<Round> {
+    let frame = &scenario.measured.frame;
+    let before = bed.run(Program::Swap, frame, repeat)?;
+    let prologue = bed.run(Program::Prologue, frame, repeat)?;
+    let mut nets = Vec::new();
+    for &table in tables {
+        nets.push(checked(bed, table, scenario, repeat)? - prologue);
+    }
+    let after = bed.run(Program::Swap, frame, repeat)?;
+    [before, after].into_iter().for_each(|swap| quiet.see(swap));
+    Ok(Round {
+        swap: before.max(after),
+        prologue,
+        ours: nets[0],
+        reference: nets.get(1).copied(),
+    })
 }
 
 /// Shows the tables what they are to know, and chooses the measured packets.

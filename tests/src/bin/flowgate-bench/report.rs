@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::machine::Machine;
 use crate::measure::Figures;
+use crate::quiet::{Quiet, TOLERANCE};
 use crate::row;
 use crate::target::{Against, Target};
 
@@ -12,15 +13,12 @@ use crate::target::{Against, Target};
 const LINE_RATE_NS: f64 = 67.2;
 /// Bytes that a slot of the flow table may take.
 const SLOT_TARGET: f64 = 8.0;
-/// Noise of the bare swap above which others were at work.
-const QUIET: f64 = 0.1;
-
 /// All that was measured.
 #[derive(Serialize)]
 pub struct Report {
     /// Where.
     pub machine: Machine,
-    /// Counted rounds of each row.
+    /// Rounds of each row: those in which the machine was quietest.
     pub rounds: u32,
     /// Packets of each program in each round.
     pub repeat: u32,
@@ -45,7 +43,7 @@ pub struct Row {
     pub prologue: Spread,
     /// The bare swap, raw.
     pub swap: Spread,
-    /// Spread of the bare swap's middle rounds, as a share of its median.
+    /// How much longer than its least in any row the bare swap took, by its median, as a share.
     pub noise: f64,
     /// Cores that this takes of Flowgate at 10 GbE line rate.
     pub line_rate_cores: f64,
@@ -65,15 +63,15 @@ pub struct Judged {
 }
 
 impl Row {
-    /// Of a row and its figures.
-    pub fn new(row: row::Row, figures: &Figures) -> Self {
+    /// Of a row and its figures. `quiet` knows all rows.
+    pub fn new(row: row::Row, figures: &Figures, quiet: Quiet) -> Self {
         Row {
             scenario: row.to_string(),
             ours: figures.ours,
             reference: figures.reference,
             prologue: figures.prologue,
             swap: figures.swap,
-            noise: figures.noise,
+            noise: quiet.noise(figures.swap.median),
             line_rate_cores: figures.ours.median / LINE_RATE_NS,
         }
     }
@@ -125,7 +123,7 @@ impl Judged {
 
 /// Whether the bare swap, which always does the same, didn't always take the same.
 pub fn is_noisy(rows: &[Row]) -> bool {
-    rows.iter().any(|row| row.noise > QUIET)
+    rows.iter().any(|row| row.noise > TOLERANCE)
 }
 
 impl Report {
@@ -160,9 +158,9 @@ impl Report {
         );
         if self.noisy {
             println!(
-                "NOISY: the bare swap's rounds differ by more than {:.0} %. Something else is at work \
-                 on this machine; measure again when it is quiet.",
-                QUIET * 100.0
+                "NOISY: the bare swap took more than {:.0} % longer in some rows than in others. Something \
+                 else is at work on this machine; measure again when it is quiet.",
+                TOLERANCE * 100.0
             );
         }
         match self.missed() {
@@ -199,7 +197,11 @@ impl Report {
                 row.scenario,
                 columns(row.ours),
                 row.line_rate_cores,
-                if row.noise > QUIET { "   noisy" } else { "" },
+                if row.noise > TOLERANCE {
+                    "   noisy"
+                } else {
+                    ""
+                },
             );
         }
     }
