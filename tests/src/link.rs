@@ -54,6 +54,30 @@ pub fn cable_with_queues(a: End<'_>, b: End<'_>, queues: usize) -> Result<()> {
     Ok(())
 }
 
+/// Has what arrives at an interface handled on these CPUs (receive packet steering), not on the one that it
+/// was sent from, as over veth otherwise: with it the queues of all that it goes on to would come to that CPU.
+pub fn receive_on(end: End<'_>, cpus: &[usize]) -> Result<()> {
+    // What is seen in /sys is the namespace that it was mounted in.
+    let mut unshare = end.host.command("unshare")?;
+    let script = format!(
+        "mount -t sysfs none /sys && echo {} > /sys/class/net/{}/queues/rx-0/rps_cpus",
+        mask(cpus),
+        end.device
+    );
+    run(unshare.args(["--mount", "sh", "-e", "-c", &script]))?;
+    Ok(())
+}
+
+/// CPUs as the kernel reads them: words of 32 bits in hexadecimal, the highest first.
+fn mask(cpus: &[usize]) -> String {
+    let words = cpus.iter().max().map_or(0, |last| last / 32 + 1);
+    let mut mask = vec![0u32; words];
+    cpus.iter()
+        .for_each(|cpu| mask[cpu / 32] |= 1 << (cpu % 32));
+    let words: Vec<_> = mask.iter().rev().map(|word| format!("{word:x}")).collect();
+    words.join(",")
+}
+
 /// Gives an interface a MAC address that tells whose it is (`02:00` and the
 /// address's four bytes), and the address.
 pub fn address(end: End<'_>, address: Ipv4Addr, prefix: u8) -> Result<()> {
@@ -71,4 +95,16 @@ pub fn switch(host: &Namespace, device: &str) -> Result<()> {
         "link add {device} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n\
          link set {device} up"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus_are_words_of_a_mask() {
+        assert_eq!(mask(&[0]), "1");
+        assert_eq!(mask(&[1, 3, 31]), "8000000a");
+        assert_eq!(mask(&[0, 33]), "2,1");
+    }
 }

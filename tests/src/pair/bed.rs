@@ -12,7 +12,7 @@ use super::way::Way;
 use crate::{
     echo::Echo,
     interrupt,
-    link::{End, address, cable, switch},
+    link::{End, address, cable, receive_on, switch},
     machine, marks,
     netns::Namespace,
     parrot::Parrot,
@@ -206,12 +206,17 @@ impl Bed {
     }
 
     /// Gives the first node's programs a CPU of their own from now on, and all else that this
-    /// thread starts the others: what they do doesn't keep other hosts waiting then. False where there
-    /// is one CPU only.
+    /// thread starts, and what the first node sends, the others: what it does doesn't keep other
+    /// hosts waiting then. False where there is one CPU only.
     pub fn set_first_aside(&mut self) -> Result<bool> {
         let cpu = machine::set_one_aside()?;
         if let Some(cpu) = cpu {
             self.nodes[Side::First as usize].host.keep_to(cpu);
+            let others = machine::cpus()?;
+            for network in NETWORKS {
+                let port = Side::First.port(network);
+                receive_on(End::new(&self.switches, &port), &others)?;
+            }
         }
         Ok(cpu.is_some())
     }
