@@ -85,6 +85,8 @@ fn what_faults_cost_others_shows() -> Result<()> {
     let gone = trial(&bed, &Keepalived { timers }, Fault::Gone)?;
     all_broke(&gone);
     assert!(gone.syn_gap > 2000.0 && gone.echo_gap > 2000.0, "{gone:?}");
+    // Probes past the pair excuse none of it.
+    assert!(gone.own_gap > 2000.0, "{gone:?}");
     assert!(gone.taken_over > Some(2000.0), "{gone:?}");
     assert_eq!(gone.two_answering, 0.0, "{gone:?}");
     Ok(())
