@@ -120,11 +120,12 @@ impl Entry {
     }
 
     /// What holds a slot while its owner is written: it belongs to no backend, and no
-    /// new flow takes it.
+    /// new flow takes it, as if it were an established flow's.
     #[must_use]
     #[inline(always)]
     pub const fn claimed(now: Tick) -> Self {
-        Entry(1 << (64 - FINGERPRINT_BITS) | (now as u64) << AGE_SHIFT)
+        let age = (now as u64) << AGE_SHIFT;
+        Entry(1 << (64 - FINGERPRINT_BITS) | age | State::Established as u64)
     }
 
     /// From the word in the map.
@@ -146,6 +147,14 @@ impl Entry {
     #[inline(always)]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// [`Entry::is_empty`] as a number, without a comparison: 1 or 0.
+    #[must_use]
+    #[inline(always)]
+    pub const fn empty_bit(self) -> u64 {
+        // No entry has the lowest bit alone: it has a backend, or is claimed.
+        (self.0 >> 1).wrapping_sub(1) >> 63
     }
 
     /// Whether this is the flow with that fingerprint.

@@ -117,7 +117,7 @@ impl<I: Ip> Flows<I> for Table {
     #[inline(always)]
     fn claim(key: &u64, now: Tick) -> Option<Slot> {
         let entries = bucket(*key);
-        flow::victim::<false>(|slot| load(entries, slot), opaque, node::readiness(now))
+        flow::victim(|slot| load(entries, slot), opaque, node::readiness(now))
             .map(|victim| slot(entries, victim))
     }
 

@@ -9,7 +9,7 @@ use lb_common::{
 use network_types::eth::EthHdr;
 
 use crate::{
-    maps::HopWords,
+    maps::HopRef,
     node,
     packet::{Context, Packet, Window, growth},
 };
@@ -178,36 +178,22 @@ fn id(tag: Window<TAG>) -> u16 {
 /// can't be.
 #[inline(always)]
 #[must_use]
-pub fn send(packet: &Packet, frame: &Frame, hop: HopWords) -> Option<Verdict> {
+pub fn send(packet: &Packet, frame: &Frame, hop: HopRef) -> Option<Verdict> {
     if frame.tags == hop.tags() {
         return match packet.window() {
             Some(head) => {
-                address(head, hop.macs, hop.source);
+                address(head, hop.macs());
                 None
             }
             None => Some(Verdict::DropInternal),
         };
     }
-    if step_retag(packet.context(), hop.tags().0, hop.macs, hop.source) != 0 {
+    let (macs, source) = hop.macs();
+    if step_retag(packet.context(), hop.tags().0, macs, source) != 0 {
         None
     } else {
         Some(Verdict::DropNoHeadroom)
     }
-}
-
-/// Writes the link layer of a frame to a next hop that has no tags: with another EtherType, if
-/// one is given; `macs` as [`HopWords`] has them. As for [`send`].
-#[inline(always)]
-#[must_use]
-pub fn begin(packet: &Packet, (macs, source): (u64, u32), kind: Option<u16>) -> Option<Verdict> {
-    let Some(head) = packet.window::<{ EthHdr::LEN }>() else {
-        return Some(Verdict::DropInternal);
-    };
-    address(head, macs, source);
-    if let Some(kind) = kind {
-        head.store::<u16, { at::TYPE }>(kind);
-    }
-    None
 }
 
 /// By itself, so that the verifier looks at it once. 1 if there was room, else 0.
@@ -219,18 +205,24 @@ extern "C" fn step_retag(context: Context, tags: u32, macs: u64, source: u32) ->
     let frame = parse(&packet);
     match retag(&packet, &frame, Tags(tags)).and_then(|packet| packet.window()) {
         Some(head) => {
-            address(head, macs, source);
+            address(head, (macs, source));
             1
         }
         None => 0,
     }
 }
 
-/// Writes both MAC addresses.
+/// Writes both MAC addresses, as [`HopRef::macs`] has them.
 #[inline(always)]
-fn address(head: Window<{ EthHdr::LEN }>, macs: u64, source: u32) {
+pub fn address(head: Window<{ EthHdr::LEN }>, (macs, source): (u64, u32)) {
     head.store::<u64, 0>(macs);
     head.store::<u32, 8>(source);
+}
+
+/// Writes the EtherType of a frame without tags.
+#[inline(always)]
+pub fn set_kind(head: Window<{ EthHdr::LEN }>, kind: u16) {
+    head.store::<u16, { at::TYPE }>(kind);
 }
 
 /// Takes the frame's tags away and puts `tags` in, with the priority that the frame had

@@ -5,7 +5,7 @@ use lb_common::{limits, verdict::Verdict};
 use crate::{
     icmp,
     ip::Ip,
-    maps::{BackendRef, HopWords},
+    maps::{BackendRef, HopRef},
     node,
     rewrite::{self, Way},
 };
@@ -113,7 +113,7 @@ impl Outcome {
     /// It leaves for a next hop.
     #[inline(always)]
     #[must_use]
-    pub fn to(verdict: Verdict, hop: HopWords) -> Self {
+    pub fn to(verdict: Verdict, hop: HopRef) -> Self {
         Outcome(verdict as u64 | u64::from(hop.egress()) << EGRESS_BIT)
     }
 

@@ -189,7 +189,16 @@ fn to_stable<I: Ip, F: Flows<I>, const PLAIN: bool>(
 ) -> Outcome {
     let key = F::key(&segment.flow(), service);
     let hash = F::hash(&key);
-    match schedule::stable(service, segment, hash) {
+    let slot = schedule::steady(service, segment, hash);
+    let choice = match schedule::lasting(slot, segment) {
+        // As above.
+        Some(choice) if PLAIN && rewrite::direct(packet, segment, choice.backend) => {
+            return Outcome::to_backend(choice.verdict, choice.backend);
+        }
+        Some(choice) => Some(choice),
+        None => schedule::stable(slot, segment),
+    };
+    match choice {
         Some(choice) => to_choice::<I, PLAIN>(packet, frame, segment, &choice, hash),
         None => Outcome::next::<I>(Step::Changing),
     }

@@ -3,7 +3,7 @@
 
 use lb_common::{
     abi::{Owner, Pool},
-    flow::{self, BUCKET_SLOTS, Entry, Readiness, State, Tick},
+    flow::{self, BUCKET_SLOTS, Entry, State, Tick},
 };
 
 use crate::{
@@ -82,14 +82,10 @@ impl<I: Ip> Flows<I> for Ports {
         if !has_any::<I>() {
             return None;
         }
-        // In the bucket with more room, so that neither is full before nearly all are. As
-        // one number, of which the verifier follows one on.
-        let [first, second] = key.buckets;
-        let is_second = room(second, now) > room(first, now);
-        let bucket = node::any(u64::from(if is_second { second } else { first })) as u32;
+        let bucket = roomier(key.buckets, now);
         let entries = maps::port_bucket(bucket);
         let loaded = |slot| load(entries.cast(), slot);
-        let (slot, entry) = flow::victim::<true>(loaded, opaque, node::readiness(now))?;
+        let (slot, entry) = flow::victim(loaded, opaque, node::readiness(now))?;
         let slot = node::any(slot as u64) as usize % BUCKET_SLOTS;
         Some(Slot {
             at: PortSlot::of(entries, slot).entry,
@@ -125,38 +121,38 @@ impl<I: Ip> Flows<I> for Ports {
     }
 }
 
-/// How much room for new flows a bucket has; 0 when [`flow::victim`] finds none. A slot
-/// that nobody needs counts more than all that would be taken from somebody.
+/// That of two buckets which has more room, so that neither is full before nearly all are. As
+/// one number, of which the verifier follows one on.
 #[inline(always)]
-fn room(bucket: u32, now: Tick) -> u64 {
-    step_room(bucket, u32::from(now))
+fn roomier([first, second]: [u32; 2], now: Tick) -> u32 {
+    let (free, other) = (free(first), free(second));
+    let is_second = if free | other == 0 {
+        room(second, now) > room(first, now)
+    } else {
+        other > free
+    };
+    node::any(u64::from(if is_second { second } else { first })) as u32
 }
 
-/// What a slot that nobody needs is worth.
-const UNNEEDED: u64 = 1 + BUCKET_SLOTS as u64;
+/// How many slots of a bucket hold no flow. Which do is chance: no branch asks.
+#[inline(always)]
+fn free(bucket: u32) -> u64 {
+    let entries = maps::port_bucket(bucket);
+    let mut free = 0;
+    for slot in 0..BUCKET_SLOTS {
+        free += load(entries.cast(), slot).empty_bit();
+    }
+    free
+}
 
-#[inline(never)]
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-extern "C" fn step_room(bucket: u32, now: u32) -> u64 {
-    let now = now as Tick;
+/// How much room a bucket without a free slot has; 0 when [`flow::victim`] finds none there.
+#[inline(always)]
+fn room(bucket: u32, now: Tick) -> u64 {
     let entries = maps::port_bucket(bucket);
     let readiness = node::readiness(now);
     let mut room = 0;
     for slot in 0..BUCKET_SLOTS {
-        let entry = load(entries.cast(), slot);
-        let worth = if entry.is_empty() {
-            UNNEEDED
-        } else if entry.backend() == 0 {
-            0
-        } else {
-            match readiness(entry) {
-                0 => 0,
-                1..Readiness::EXPIRED => 1,
-                Readiness::EXPIRED.. => UNNEEDED,
-            }
-        };
-        room += node::any(worth);
+        room += u64::from(readiness(load(entries.cast(), slot)));
     }
     room
 }

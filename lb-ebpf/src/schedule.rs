@@ -267,12 +267,31 @@ fn given(number: u16, verdict: Verdict) -> Choice {
     Choice::of(BackendRef::get(number), verdict)
 }
 
-/// The backend for a segment of a service that keeps flows only while their place in the
-/// wheel changes hands. `None` while it does: see [`changing`].
+/// The place in the wheel that all packets of a segment's flow find. `None` when it is empty.
 #[inline(always)]
 #[must_use]
-pub fn stable<I: Ip>(service: EndpointRef, segment: &Segment<I>, hash: u64) -> Option<Choice> {
-    let Some(slot) = turn::steady(service, hash, segment.source) else {
+pub fn steady<I: Ip>(service: EndpointRef, segment: &Segment<I>, hash: u64) -> Option<wheel::Slot> {
+    turn::steady(service, hash, segment.source)
+}
+
+/// The choice of a segment of a service that keeps flows only while their place in the wheel
+/// changes hands, where it doesn't and the segment opens nothing: that of nearly every packet.
+#[inline(always)]
+#[must_use]
+pub fn lasting<I: Ip>(slot: Option<wheel::Slot>, segment: &Segment<I>) -> Option<Choice> {
+    let slot = slot?;
+    if !slot.is_stable() || segment.opens() || slot.backend() == 0 {
+        return None;
+    }
+    let backend = BackendRef::get(slot.backend());
+    Some(Choice::of(backend, Verdict::ForwardStable))
+}
+
+/// The same for any segment. `None` while its place changes hands: see [`changing`].
+#[inline(always)]
+#[must_use]
+pub fn stable<I: Ip>(slot: Option<wheel::Slot>, segment: &Segment<I>) -> Option<Choice> {
+    let Some(slot) = slot else {
         return Some(Choice::none(Verdict::DropNoBackend));
     };
     if !slot.is_stable() {

@@ -18,11 +18,19 @@ pub struct Readiness([u16; Readiness::LENGTH]);
 /// States times ticks.
 const KINDS: usize = State::ALL.len() << Tick::BITS;
 
+const _: () = assert!(Readiness::EXPIRED > BUCKET_SLOTS as u16 * (NEW | Tick::MAX as u16));
+
+/// The readiness of a new flow in its own tick.
+const NEW: u16 = 2 << 8;
+/// That of a closing one.
+const CLOSING: u16 = 1 << 8;
+
 impl Readiness {
     /// How many places the table has.
     pub const LENGTH: usize = 2 * KINDS;
-    /// From this readiness on, a flow has expired.
-    pub const EXPIRED: u16 = 3 << 8;
+    /// From this readiness on, a flow has expired. More than that of all others of a bucket
+    /// together, so that the sum of a bucket's tells first how many are expired.
+    pub const EXPIRED: u16 = 32 << 8;
 
     /// The table for these timeouts.
     #[must_use]
@@ -73,8 +81,8 @@ const fn readiness(entry: Entry, now: Tick, timeouts: Timeouts) -> u16 {
         return Readiness::EXPIRED | idle;
     }
     match entry.state() {
-        State::New => 2 << 8 | idle,
-        State::Closing => 1 << 8 | idle,
+        State::New => NEW | idle,
+        State::Closing => CLOSING | idle,
         State::Established | State::Assured => 0,
     }
 }
@@ -84,11 +92,10 @@ const fn readiness(entry: Entry, now: Tick, timeouts: Timeouts) -> u16 {
 /// or somebody was faster. Whoever takes the slot must find it unchanged: another CPU may
 /// have given it to another flow by then, which must not lose it while there are others.
 ///
-/// `CLAIMS` tells whether slots may be [claimed](Entry::claimed). For `opaque` see
-/// [`super::find_with`].
+/// For `opaque` see [`super::find_with`].
 #[must_use]
 #[inline(always)]
-pub fn victim<const CLAIMS: bool>(
+pub fn victim(
     load: impl Fn(usize) -> Entry,
     opaque: impl Fn(u64) -> u64,
     ready: impl Fn(Entry) -> u16,
@@ -100,10 +107,7 @@ pub fn victim<const CLAIMS: bool>(
         }
         slot += 1;
     }
-    let ready = |entry: Entry| match CLAIMS && entry.backend() == 0 {
-        true => 0,
-        false => u64::from(ready(entry)) << SLOT_BITS,
-    };
+    let ready = |entry: Entry| u64::from(ready(entry)) << SLOT_BITS;
     // Readiness and slot are one number, of which the greatest is sought. Which slot holds
     // what is chance: a branch that asked would be mispredicted, so there is none.
     let greater = |one: u64, other: u64| {

@@ -1,19 +1,21 @@
+use core::mem::offset_of;
+
 use lb_common::{
-    abi::{self, Backend, BackendState, Forward, Tunnel},
+    abi::{self, Backend, BackendState, Forward, Hop, Tunnel},
     tags::Tags,
 };
 
 use super::{field, region, word};
 use crate::ip::Address;
 
-const _: () = assert!(core::mem::offset_of!(Backend, port) == 4 * 8);
-const _: () = assert!(core::mem::offset_of!(Backend, egress) == 5 * 8);
-const _: () = assert!(core::mem::offset_of!(Backend, mtu) == 5 * 8 + 2);
-const _: () = assert!(core::mem::offset_of!(Backend, tags) == 5 * 8 + 4);
-const _: () = assert!(core::mem::offset_of!(Backend, destination) == 6 * 8);
-const _: () = assert!(core::mem::offset_of!(Backend, source) == 6 * 8 + 6);
-const _: () = assert!(core::mem::offset_of!(Backend, state) == 7 * 8 + 4);
-const _: () = assert!(core::mem::offset_of!(Backend, forward) == 7 * 8 + 5);
+// A backend's record has the fields of a hop in the order of one.
+const HOP: usize = 5 * 8;
+const _: () = assert!(offset_of!(Backend, egress) == HOP + offset_of!(Hop, egress));
+const _: () = assert!(offset_of!(Backend, mtu) == HOP + offset_of!(Hop, mtu));
+const _: () = assert!(offset_of!(Backend, tags) == HOP + offset_of!(Hop, tags));
+const _: () = assert!(offset_of!(Backend, destination) == HOP + offset_of!(Hop, destination));
+const _: () = assert!(offset_of!(Backend, source) == HOP + offset_of!(Hop, source));
+const _: () = assert!(HOP + size_of::<Hop>() == size_of::<Backend>());
 
 /// A backend's record.
 #[derive(Clone, Copy)]
@@ -120,19 +122,9 @@ impl BackendRef {
     /// The way to it.
     #[inline(always)]
     #[must_use]
-    pub fn hop(self) -> HopWords {
-        HopWords {
-            device: word!(self.record, 5),
-            macs: word!(self.record, 6),
-            source: word!(self.record, 7) as u32,
-        }
-    }
-
-    /// The MAC addresses of the way to it, as [`HopWords`] has them.
-    #[inline(always)]
-    #[must_use]
-    pub fn macs(self) -> (u64, u32) {
-        (word!(self.record, 6), word!(self.record, 7) as u32)
+    pub fn hop(self) -> HopRef {
+        // SAFETY: a place inside the record; nothing is read.
+        HopRef(unsafe { self.record.byte_add(HOP) }.cast())
     }
 
     /// Its own address.
@@ -201,44 +193,50 @@ impl BackendRef {
     }
 }
 
-/// The way to a next hop, in the words that a frame's head is written by.
+/// The way to a next hop. What it says is read where it is needed: most of it, on most ways,
+/// only when the packet has been worked on.
 #[derive(Clone, Copy)]
-pub struct HopWords {
-    /// Egress, MTU above it, and tags above that.
-    pub(super) device: u64,
-    /// Destination MAC, and the first two bytes of the source MAC above it.
-    pub macs: u64,
-    /// The other four bytes of the source MAC.
-    pub source: u32,
-}
+pub struct HopRef(*const Hop);
 
-impl HopWords {
-    /// No way.
-    pub const NONE: HopWords = HopWords {
-        device: 0,
-        macs: 0,
-        source: 0,
-    };
+const _: () = assert!(offset_of!(Hop, egress) == 0);
+const _: () = assert!(offset_of!(Hop, destination) == 8);
+const _: () = assert!(offset_of!(Hop, source) == 14);
+
+impl HopRef {
+    /// That of a record.
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn of(hop: *const Hop) -> Self {
+        HopRef(hop)
+    }
 
     /// The interface's place in the device map.
     #[inline(always)]
     #[must_use]
-    pub fn egress(self) -> u32 {
-        u32::from(self.device as u16)
+    pub fn egress(self) -> u16 {
+        field!(self.0, egress)
     }
 
     /// The longest IP packet that the way takes.
     #[inline(always)]
     #[must_use]
     pub fn mtu(self) -> u16 {
-        (self.device >> 16) as u16
+        field!(self.0, mtu)
     }
 
     /// The VLAN tags that frames carry there.
     #[inline(always)]
     #[must_use]
     pub fn tags(self) -> Tags {
-        Tags((self.device >> 32) as u32)
+        field!(self.0, tags)
+    }
+
+    /// Both MAC addresses, in the words that a frame's head is written by: the destination,
+    /// with the first two bytes of the source above it, and the other four.
+    #[inline(always)]
+    #[must_use]
+    pub fn macs(self) -> (u64, u32) {
+        (word!(self.0, 1), word!(self.0, 2) as u32)
     }
 }
 
@@ -277,4 +275,4 @@ impl TunnelRef {
     }
 }
 
-const _: () = assert!(core::mem::offset_of!(Tunnel, varying) == 2 * 8);
+const _: () = assert!(offset_of!(Tunnel, varying) == 2 * 8);

@@ -1,30 +1,24 @@
-use lb_common::{
-    abi::{Neighbour, Route, Route6},
-    limits,
-};
+use lb_common::{abi::Route, limits};
 
-use super::{HopWords, NEIGHBOURS, NEIGHBOURS6, field, region, word};
+use super::{HopRef, NEIGHBOURS, NEIGHBOURS6, field, region, word};
 use crate::ip::{Address as _, Six};
-
-const _: () = assert!(core::mem::offset_of!(Route, hop) == 2 * 8);
-const _: () = assert!(core::mem::offset_of!(Route6, hop) == 5 * 8);
 
 /// An address that there are routes to.
 pub trait Destination {
     /// The next hop on the way there.
-    fn route(self) -> Option<HopWords>;
+    fn route(self) -> Option<HopRef>;
 }
 
 /// The next hop on the way back to a client.
 #[inline(always)]
 #[must_use]
-pub fn route<A: Destination>(client: A) -> Option<HopWords> {
+pub fn route<A: Destination>(client: A) -> Option<HopRef> {
     client.route()
 }
 
 impl Destination for u32 {
     #[inline(always)]
-    fn route(self) -> Option<HopWords> {
+    fn route(self) -> Option<HopRef> {
         for index in 0..limits::MAX_ROUTES {
             let route = region::routes().at(index);
             let kind = field!(route, kind);
@@ -35,12 +29,9 @@ impl Destination for u32 {
                 continue;
             }
             return match kind {
-                Route::VIA => Some(HopWords {
-                    device: word!(route, 2),
-                    macs: word!(route, 3),
-                    source: word!(route, 4) as u32,
-                }),
-                Route::ON_LINK => neighbour(NEIGHBOURS.get_ptr(self)?),
+                // SAFETY: a place inside the record; nothing is read.
+                Route::VIA => Some(HopRef::of(unsafe { &raw const (*route).hop })),
+                Route::ON_LINK => NEIGHBOURS.get_ptr(self).map(HopRef::of),
                 _ => None,
             };
         }
@@ -50,7 +41,7 @@ impl Destination for u32 {
 
 impl Destination for Six {
     #[inline(always)]
-    fn route(self) -> Option<HopWords> {
+    fn route(self) -> Option<HopRef> {
         for index in 0..limits::MAX_ROUTES {
             let route = region::routes6().at(index);
             let kind = field!(route, kind);
@@ -62,24 +53,12 @@ impl Destination for Six {
                 continue;
             }
             return match kind {
-                Route::VIA => Some(HopWords {
-                    device: word!(route, 5),
-                    macs: word!(route, 6),
-                    source: word!(route, 7) as u32,
-                }),
-                Route::ON_LINK => neighbour(NEIGHBOURS6.get_ptr(self.words())?),
+                // SAFETY: a place inside the record; nothing is read.
+                Route::VIA => Some(HopRef::of(unsafe { &raw const (*route).hop })),
+                Route::ON_LINK => NEIGHBOURS6.get_ptr(self.words()).map(HopRef::of),
                 _ => None,
             };
         }
         None
     }
-}
-
-#[inline(always)]
-fn neighbour(neighbour: *const Neighbour) -> Option<HopWords> {
-    Some(HopWords {
-        device: word!(neighbour, 0),
-        macs: word!(neighbour, 1),
-        source: word!(neighbour, 2) as u32,
-    })
 }

@@ -12,7 +12,7 @@ use crate::{
     frame::{self, Frame},
     icmp::{Message, Quoted},
     ip::Ip,
-    maps::{self, BackendRef, HopWords},
+    maps::{self, BackendRef, HopRef},
     outcome::{Outcome, Step},
     packet::Packet,
     parse::Segment,
@@ -87,16 +87,16 @@ pub fn forward<I: Ip, const PLAIN: bool>(
     verdict: u32,
 ) -> Option<Outcome> {
     let backend = way.backend;
-    if backend.is_direct() {
+    let Some(mode) = backend.forward() else {
+        return Some(Outcome::here(Verdict::DropInternal));
+    };
+    // Each mode by itself: what it means is worked out while this is compiled.
+    if mode == Forward::Dsr {
         if let Some(refused) = refused(packet, frame, segment, carried, backend, Forward::Dsr) {
             return Some(refused);
         }
         return frame::send(packet, frame, backend.hop()).map(Outcome::here);
     }
-    let Some(mode) = backend.forward() else {
-        return Some(Outcome::here(Verdict::DropInternal));
-    };
-    // Each mode by itself: what it means is worked out while this is compiled.
     match mode {
         Forward::Nat => {
             if let Some(refused) = refused(packet, frame, segment, carried, backend, Forward::Nat) {
@@ -128,7 +128,10 @@ pub fn direct<I: Ip>(packet: &Packet, segment: &Segment<I>, backend: BackendRef)
     backend.is_direct()
         && segment.length <= usize::from(backend.mtu())
         && backend.has_no_tags()
-        && frame::begin(packet, backend.macs(), None).is_none()
+        && packet.window().is_some_and(|head| {
+            frame::address(head, backend.hop().macs());
+            true
+        })
 }
 
 /// [`forward`] into a tunnel.
@@ -146,7 +149,8 @@ fn into<I: Ip, const PLAIN: bool>(
         return Some(refused);
     }
     if PLAIN && way.backend.has_no_tags() {
-        return tunnel::forward::<I, true>(packet, frame, way, mode).map(Outcome::here);
+        let length = segment.length as u16;
+        return tunnel::forward::<I, true>(packet, frame, way, mode, length).map(Outcome::here);
     }
     Some(Outcome::told_way::<I>(Step::Tunnel, way, verdict))
 }
@@ -230,7 +234,7 @@ pub struct WayBack {
     pub refused: Option<Outcome>,
     /// Whether the way is known. Else the kernel finds it, and counts the hop itself.
     pub is_known: bool,
-    hop: HopWords,
+    hop: HopRef,
 }
 
 /// How what came from a backend, `length` bytes long, goes back to `client`. Its server is
@@ -248,7 +252,7 @@ pub fn way_back<I: Ip>(
         return WayBack {
             refused: None,
             is_known: false,
-            hop: HopWords::NONE,
+            hop: BackendRef::none().hop(),
         };
     };
     let refused = if is_last::<I>(packet, frame) {

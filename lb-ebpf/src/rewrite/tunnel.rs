@@ -5,12 +5,13 @@ use lb_common::{
     checksum,
     verdict::Verdict,
 };
+use network_types::eth::EthHdr;
 
 use super::{SPREAD_BITS, Way};
 use crate::{
     frame::{self, Frame},
     ip::{Edit, Ip, Six},
-    packet::Packet,
+    packet::{Packet, Window},
     parse::{UDP, at},
 };
 
@@ -22,10 +23,16 @@ const WHOLE: u32 = 0x4000u32.to_be();
 /// Source ports of GUE are these, less the bits that vary by flow: IANA's dynamic ones
 /// (draft-ietf-intarea-gue-09 section 5.11.1).
 const PORTS: u16 = 0xc000;
-const UDP_HEADER: u16 = at::UDP as u16;
+const LINK: usize = EthHdr::LEN;
+const UDP_HEADER: usize = at::UDP;
+const IP4: usize = at::IPV4;
+const IP6: usize = at::IPV6;
+const GUE4: usize = IP4 + UDP_HEADER;
+const GUE6: usize = IP6 + UDP_HEADER;
 
-/// Puts outer headers before a packet for its backend: before a `PLAIN` one if its next
-/// hop has no tags. `mode` is a tunnel. `Some` is the verdict on one that may not go further.
+/// Puts outer headers before a packet of that length for its backend: before a `PLAIN` one if
+/// its next hop has no tags. `mode` is a tunnel. `Some` is the verdict on one that may not go
+/// further.
 #[inline(always)]
 #[must_use]
 pub fn forward<I: Ip, const PLAIN: bool>(
@@ -33,14 +40,12 @@ pub fn forward<I: Ip, const PLAIN: bool>(
     frame: &Frame,
     way: Way,
     mode: Forward,
+    length: u16,
 ) -> Option<Verdict> {
     let backend = way.backend;
     let bits = way.spread();
     let spread = bits | bits << SPREAD_BITS;
     let tunnel = backend.tunnel();
-    let Some(length) = I::length(packet, frame) else {
-        return Some(Verdict::DropInternal);
-    };
     // Forwarding into the tunnel counts a hop (RFC 2003 section 3.1, RFC 2473 section 3.1).
     let inner = I::edit(packet, frame, &Edit::HOP).and_then(|_| I::class(packet, frame));
     let Some(class) = inner else {
@@ -55,7 +60,6 @@ pub fn forward<I: Ip, const PLAIN: bool>(
             Family::V4 => PROTOCOL_IPV4,
             Family::V6 => PROTOCOL_IPV6,
         },
-        port: if is_udp { tunnel.port() } else { 0 },
         length,
     };
     let is_v4 = matches!(mode, Forward::Ip4 | Forward::Gue4);
@@ -69,28 +73,63 @@ pub fn forward<I: Ip, const PLAIN: bool>(
     let Some(grown) = grown else {
         return Some(Verdict::DropNoHeadroom);
     };
-    let written = if is_v4 {
-        outer.ipv4(&grown, frame.ip, tunnel.source4(spread), backend.address())
-    } else {
-        let (high, low) = tunnel.source6(spread);
-        outer.ipv6(&grown, frame.ip, Six { high, low }, backend.address())
+    let written = match mode {
+        Forward::Ip4 => heads::<PLAIN, IP4, { LINK + IP4 }>(&grown, frame).map(|(link, heads)| {
+            outer.ipv4(heads, tunnel.source4(spread), backend.address());
+            link
+        }),
+        Forward::Gue4 => {
+            heads::<PLAIN, GUE4, { LINK + GUE4 }>(&grown, frame).map(|(link, heads)| {
+                outer.ipv4(heads.narrow(), tunnel.source4(spread), backend.address());
+                outer.udp(heads.rest::<IP4, UDP_HEADER>(), tunnel.port());
+                link
+            })
+        }
+        Forward::Ip6 => heads::<PLAIN, IP6, { LINK + IP6 }>(&grown, frame).map(|(link, heads)| {
+            outer.ipv6(heads, tunnel.source6(spread), backend.address());
+            link
+        }),
+        Forward::Gue6 => {
+            heads::<PLAIN, GUE6, { LINK + GUE6 }>(&grown, frame).map(|(link, heads)| {
+                outer.ipv6(heads.narrow(), tunnel.source6(spread), backend.address());
+                outer.udp(heads.rest::<IP6, UDP_HEADER>(), tunnel.port());
+                link
+            })
+        }
+        Forward::Dsr | Forward::Nat | Forward::FullNat => None,
     };
-    if written.is_none() {
-        return Some(Verdict::DropInternal);
+    match written {
+        None => Some(Verdict::DropInternal),
+        Some(Some(link)) => {
+            frame::address(link, backend.hop().macs());
+            frame::set_kind(link, kind);
+            None
+        }
+        Some(None) => frame::send(&grown, frame, backend.hop()),
     }
+}
+
+/// The place of `OUTER` bytes of outer headers, and in a `PLAIN` frame that of the link layer
+/// before them: `ALL` bytes together, so that they are asked for once.
+#[inline(always)]
+fn heads<const PLAIN: bool, const OUTER: usize, const ALL: usize>(
+    packet: &Packet,
+    frame: &Frame,
+) -> Option<(Option<Window<LINK>>, Window<OUTER>)> {
     if PLAIN {
-        return frame::begin(&grown, backend.macs(), Some(kind));
+        let all = packet.window::<ALL>()?;
+        return Some((Some(all.narrow()), all.rest::<LINK, OUTER>()));
     }
-    frame::send(&grown, frame, backend.hop())
+    Some((None, packet.at::<OUTER>(frame.ip)?))
 }
 
 /// The same for any packet and whatever tunnel its backend has.
 #[inline(always)]
 #[must_use]
 pub fn any<I: Ip>(packet: &Packet, frame: &Frame, way: Way) -> Option<Verdict> {
-    match way.backend.forward() {
-        Some(mode) => forward::<I, false>(packet, frame, way, mode),
-        None => Some(Verdict::DropInternal),
+    match (way.backend.forward(), I::length(packet, frame)) {
+        (Some(mode), Some(length)) => forward::<I, false>(packet, frame, way, mode, length),
+        _ => Some(Verdict::DropInternal),
     }
 }
 
@@ -101,7 +140,6 @@ struct Outer {
     is_udp: bool,
     /// What is inside, where there is no UDP header between.
     protocol: u8,
-    port: u16,
     /// Length of the packet inside.
     length: u16,
 }
@@ -109,7 +147,7 @@ struct Outer {
 impl Outer {
     #[inline(always)]
     fn payload(&self) -> u16 {
-        let udp = if self.is_udp { UDP_HEADER } else { 0 };
+        let udp = if self.is_udp { UDP_HEADER as u16 } else { 0 };
         self.length.wrapping_add(udp)
     }
 
@@ -121,8 +159,7 @@ impl Outer {
     /// RFC 2003 section 3.1. DSCP and ECN are the packet's (RFC 2983 section 3, RFC 6040
     /// section 4.1).
     #[inline(always)]
-    fn ipv4(&self, packet: &Packet, ip: usize, source: u32, destination: u32) -> Option<()> {
-        let header = packet.at::<{ at::IPV4 }>(ip)?;
+    fn ipv4(&self, header: Window<IP4>, source: u32, destination: u32) {
         let version = u16::from_ne_bytes([0x45, self.class]);
         let length = (at::IPV4 as u16).wrapping_add(self.payload()).to_be();
         let lifetime = u16::from_ne_bytes([LIFETIME, self.protocol()]);
@@ -139,37 +176,29 @@ impl Outer {
         header.store::<u16, { at::ipv4::CHECKSUM }>(!checksum::fold(words));
         header.store::<u32, { at::ipv4::SOURCE }>(source);
         header.store::<u32, { at::ipv4::DESTINATION }>(destination);
-        self.udp(packet, ip + at::IPV4)
     }
 
     /// RFC 2473 section 3.1; the flow label varies by flow (RFC 6438 section 3).
     #[inline(always)]
-    fn ipv6(&self, packet: &Packet, ip: usize, source: Six, destination: Six) -> Option<()> {
-        let header = packet.at::<{ at::IPV6 }>(ip)?;
+    fn ipv6(&self, header: Window<IP6>, source: (u64, u64), destination: Six) {
         let version = 6 << 28 | u32::from(self.class) << 20 | self.spread & 0xf_ffff;
         header.store::<u32, { at::ipv6::VERSION }>(version.to_be());
         header.store::<u16, { at::ipv6::LENGTH }>(self.payload().to_be());
         let next = u16::from_ne_bytes([self.protocol(), LIFETIME]);
         header.store::<u16, { at::ipv6::NEXT }>(next);
-        header.store::<u64, { at::ipv6::SOURCE }>(source.high);
-        header.store::<u64, { at::ipv6::SOURCE + 8 }>(source.low);
+        header.store::<u64, { at::ipv6::SOURCE }>(source.0);
+        header.store::<u64, { at::ipv6::SOURCE + 8 }>(source.1);
         header.store::<u64, { at::ipv6::DESTINATION }>(destination.high);
         header.store::<u64, { at::ipv6::DESTINATION + 8 }>(destination.low);
-        self.udp(packet, ip + at::IPV6)
     }
 
     /// Without a checksum, which the packet inside has of its own (RFC 6935).
     #[inline(always)]
-    fn udp(&self, packet: &Packet, at: usize) -> Option<()> {
-        if !self.is_udp {
-            return Some(());
-        }
-        let header = packet.at::<{ at::UDP }>(at)?;
+    fn udp(&self, header: Window<UDP_HEADER>, port: u16) {
         let source = PORTS | self.spread as u16 & !PORTS;
         header.store::<u16, { at::port::SOURCE }>(source.to_be());
-        header.store::<u16, { at::port::DESTINATION }>(self.port);
+        header.store::<u16, { at::port::DESTINATION }>(port);
         header.store::<u16, { at::port::LENGTH }>(self.payload().to_be());
         header.store::<u16, { at::UDP_CHECKSUM }>(0);
-        Some(())
     }
 }

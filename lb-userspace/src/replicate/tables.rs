@@ -133,7 +133,8 @@ impl<'a> Tables<'a> {
         }
         let entry = view.entry(slot);
         if let (Which::Ports, Some(owner)) = (write.table, write.owner) {
-            entry.store(Entry::claimed(0).bits(), Ordering::Release);
+            let age = Entry::from_bits(write.word).age();
+            entry.store(Entry::claimed(age).bits(), Ordering::Release);
             for (word, value) in view.owner(slot).iter().zip(owner) {
                 word.store(value, Ordering::Release);
             }

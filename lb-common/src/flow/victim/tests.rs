@@ -14,7 +14,6 @@ fn by_rule(entry: Entry, now: Tick, timeouts: Timeouts) -> (u8, u8) {
     };
     match entry.state() {
         _ if entry.is_empty() => (4, 0),
-        _ if entry.backend() == 0 => (0, 0),
         state if idle > timeouts.of(state) => (3, idle),
         State::New => (2, idle),
         State::Closing => (1, idle),
@@ -44,13 +43,9 @@ fn entry_or_claim() -> impl Strategy<Value = Entry> {
 }
 
 /// What the product chooses.
-fn chosen<const CLAIMS: bool>(
-    bucket: &[Entry; BUCKET_SLOTS],
-    now: Tick,
-    timeouts: Timeouts,
-) -> Option<(usize, Entry)> {
+fn chosen(bucket: &[Entry; BUCKET_SLOTS], now: Tick, timeouts: Timeouts) -> Option<(usize, Entry)> {
     let readiness = Readiness::new(timeouts);
-    victim::<CLAIMS>(
+    victim(
         |i| bucket[i],
         |number| number,
         |entry| readiness.of(entry, now),
@@ -81,14 +76,14 @@ proptest! {
     fn the_victim_is_the_best_by_the_rule(
         bucket in prop::array::uniform8(entry()), now: u8, timeouts in timeouts(),
     ) {
-        is_best(&bucket, now, timeouts, chosen::<false>(&bucket, now, timeouts))?;
+        is_best(&bucket, now, timeouts, chosen(&bucket, now, timeouts))?;
     }
 
     #[test]
     fn among_claimed_slots_too(
         bucket in prop::array::uniform8(entry_or_claim()), now: u8, timeouts in timeouts(),
     ) {
-        is_best(&bucket, now, timeouts, chosen::<true>(&bucket, now, timeouts))?;
+        is_best(&bucket, now, timeouts, chosen(&bucket, now, timeouts))?;
     }
 }
 
@@ -105,6 +100,7 @@ fn the_table_tells_what_the_rule_does() {
             let (class, idle) = by_rule(entry, now, timeouts);
             let by_rule = match class {
                 0 => 0,
+                3 => Readiness::EXPIRED | u16::from(idle),
                 _ => u16::from(class) << 8 | u16::from(idle),
             };
             assert_eq!(
@@ -121,7 +117,7 @@ fn the_table_tells_what_the_rule_does() {
 fn the_first_free_slot_is_taken() {
     let mut bucket = [Entry::new(5, 1, 3, State::New); BUCKET_SLOTS];
     bucket[2..5].fill(Entry::EMPTY);
-    let found = chosen::<false>(&bucket, 200, Timeouts::new([4; 4]));
+    let found = chosen(&bucket, 200, Timeouts::new([4; 4]));
     assert_eq!(found, Some((2, Entry::EMPTY)));
 }
 
@@ -143,7 +139,7 @@ fn a_slot_that_another_flow_has_just_taken_is_no_victim() {
                 fresh
             }
         };
-        let found = victim::<false>(load, |number| number, |entry| readiness.of(entry, 2));
+        let found = victim(load, |number| number, |entry| readiness.of(entry, 2));
         assert_eq!(found, wanted, "{looks} looks");
     }
 }
