@@ -60,6 +60,12 @@ pub trait Flows<I: Ip> {
     fn hash(key: &Self::Key) -> u64;
     /// The flow, if it is known.
     fn find(key: &Self::Key) -> Option<Found>;
+    /// The flow, if it is known and in its [home](flow::home), and perhaps what looks like it:
+    /// only for [`schedule::settled`], which what is in no flow's place isn't.
+    #[inline(always)]
+    fn at_home(_: &Self::Key) -> Option<Found> {
+        None
+    }
     /// A found flow's place, to change it.
     #[inline(always)]
     fn slot(found: Found) -> Slot {
@@ -107,6 +113,19 @@ impl<I: Ip> Flows<I> for Table {
         })
     }
 
+    #[inline(always)]
+    fn at_home(key: &u64) -> Option<Found> {
+        let (entries, fingerprint) = (bucket(*key), flow::fingerprint(*key));
+        let slot = flow::home(fingerprint);
+        let entry = load(entries, slot);
+        entry.is(fingerprint).then_some(Found {
+            entry,
+            number: 0,
+            at: entries,
+            slot,
+        })
+    }
+
     /// Most packets change nothing: only for others the verifier is to forget which of the
     /// bucket's slots it is.
     #[inline(always)]
@@ -117,8 +136,9 @@ impl<I: Ip> Flows<I> for Table {
     #[inline(always)]
     fn claim(key: &u64, now: Tick) -> Option<Slot> {
         let entries = bucket(*key);
-        flow::victim(|slot| load(entries, slot), opaque, node::readiness(now))
-            .map(|victim| slot(entries, victim))
+        let load = |slot| load(entries, slot);
+        let (readiness, fingerprint) = (node::readiness(now), flow::fingerprint(*key));
+        flow::victim(load, opaque, readiness, fingerprint).map(|victim| slot(entries, victim))
     }
 
     #[inline(always)]

@@ -166,14 +166,13 @@ fn to_backend<I: Ip, F: Flows<I>, const PLAIN: bool>(
     // Before the key is worked out: a call takes the registers that this needs.
     let now = clock::tick();
     let key = F::key(&segment.flow(), service);
-    let found = F::find(&key);
-    let choice = match schedule::settled(found, segment, now) {
+    let choice = match schedule::settled(F::at_home(&key), segment, now) {
         // The way of nearly every packet by itself: nothing is kept for others on it.
         Some(choice) if PLAIN && rewrite::direct(packet, segment, choice.backend) => {
             return Outcome::to_backend(choice.verdict, choice.backend);
         }
         Some(choice) => choice,
-        None => schedule::chosen::<I, F>(service, segment, &key, now, found),
+        None => schedule::choose::<I, F>(service, segment, &key, now),
     };
     to_choice::<I, PLAIN>(packet, frame, segment, &choice, F::hash(&key))
 }

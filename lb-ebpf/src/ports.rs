@@ -85,7 +85,7 @@ impl<I: Ip> Flows<I> for Ports {
         let bucket = roomier(key.buckets, now);
         let entries = maps::port_bucket(bucket);
         let loaded = |slot| load(entries.cast(), slot);
-        let (slot, entry) = flow::victim(loaded, opaque, node::readiness(now))?;
+        let (slot, entry) = flow::victim(loaded, opaque, node::readiness(now), key.fingerprint())?;
         let slot = node::any(slot as u64) as usize % BUCKET_SLOTS;
         Some(Slot {
             at: PortSlot::of(entries, slot).entry,

@@ -88,7 +88,7 @@ proptest! {
             let fingerprint = fingerprint | 8;
             if find(|i| bucket[i].get(), fingerprint).is_none() {
                 let load = |i: usize| bucket[i].get();
-                let (slot, _) = victim(load, |number| number, |entry| readiness.of(entry, now)).unwrap();
+                let (slot, _) = victim(load, |number| number, |entry| readiness.of(entry, now), fingerprint).unwrap();
                 bucket[slot].set(Entry::new(fingerprint, 2, now, State::New));
             }
         }

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::{AGE_SHIFT, BUCKET_SLOTS, Entry, State, Tick, Timeouts};
+use super::{AGE_SHIFT, BUCKET_SLOTS, Entry, State, Tick, Timeouts, home};
 
 /// How readily a slot is given to a new flow, for every state that its flow may be in and
 /// every tick in which its last packet may have come: worked out beforehand, so that the
@@ -87,8 +87,8 @@ const fn readiness(entry: Entry, now: Tick, timeouts: Timeouts) -> u16 {
     }
 }
 
-/// The slot that a new flow may take, and what it holds: the first free one, else that of
-/// greatest readiness, which `ready` tells. `None` when every slot holds an established flow,
+/// The slot that a new flow with that fingerprint may take, and what it holds: its [`home`] if
+/// that is free, else the first free one, else that of greatest readiness, which `ready` tells. `None` when every slot holds an established flow,
 /// or somebody was faster. Whoever takes the slot must find it unchanged: another CPU may
 /// have given it to another flow by then, which must not lose it while there are others.
 ///
@@ -99,7 +99,12 @@ pub fn victim(
     load: impl Fn(usize) -> Entry,
     opaque: impl Fn(u64) -> u64,
     ready: impl Fn(Entry) -> u16,
+    fingerprint: u64,
 ) -> Option<(usize, Entry)> {
+    let home = home(fingerprint);
+    if load(home).is_empty() {
+        return Some((home, Entry::EMPTY));
+    }
     let mut slot = 0;
     while slot < BUCKET_SLOTS {
         if load(slot).is_empty() {

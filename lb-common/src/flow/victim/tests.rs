@@ -43,12 +43,18 @@ fn entry_or_claim() -> impl Strategy<Value = Entry> {
 }
 
 /// What the product chooses.
-fn chosen(bucket: &[Entry; BUCKET_SLOTS], now: Tick, timeouts: Timeouts) -> Option<(usize, Entry)> {
+fn chosen(
+    bucket: &[Entry; BUCKET_SLOTS],
+    now: Tick,
+    timeouts: Timeouts,
+    fingerprint: u64,
+) -> Option<(usize, Entry)> {
     let readiness = Readiness::new(timeouts);
     victim(
         |i| bucket[i],
         |number| number,
         |entry| readiness.of(entry, now),
+        fingerprint,
     )
 }
 
@@ -74,16 +80,16 @@ fn is_best(
 proptest! {
     #[test]
     fn the_victim_is_the_best_by_the_rule(
-        bucket in prop::array::uniform8(entry()), now: u8, timeouts in timeouts(),
+        bucket in prop::array::uniform8(entry()), now: u8, timeouts in timeouts(), fingerprint: u64,
     ) {
-        is_best(&bucket, now, timeouts, chosen(&bucket, now, timeouts))?;
+        is_best(&bucket, now, timeouts, chosen(&bucket, now, timeouts, fingerprint))?;
     }
 
     #[test]
     fn among_claimed_slots_too(
-        bucket in prop::array::uniform8(entry_or_claim()), now: u8, timeouts in timeouts(),
+        bucket in prop::array::uniform8(entry_or_claim()), now: u8, timeouts in timeouts(), fingerprint: u64,
     ) {
-        is_best(&bucket, now, timeouts, chosen(&bucket, now, timeouts))?;
+        is_best(&bucket, now, timeouts, chosen(&bucket, now, timeouts, fingerprint))?;
     }
 }
 
@@ -112,13 +118,14 @@ fn the_table_tells_what_the_rule_does() {
     }
 }
 
-/// So that a search for a flow goes over few slots.
 #[test]
-fn the_first_free_slot_is_taken() {
+fn a_flow_takes_its_home_or_else_the_first_free_slot() {
     let mut bucket = [Entry::new(5, 1, 3, State::New); BUCKET_SLOTS];
     bucket[2..5].fill(Entry::EMPTY);
-    let found = chosen(&bucket, 200, Timeouts::new([4; 4]));
-    assert_eq!(found, Some((2, Entry::EMPTY)));
+    for (fingerprint, slot) in [(8 * 3, 3), (64 + 8 * 4 + 7, 4), (8 * 5, 2), (6, 2)] {
+        let found = chosen(&bucket, 200, Timeouts::new([4; 4]), fingerprint);
+        assert_eq!(found, Some((slot, Entry::EMPTY)));
+    }
 }
 
 /// Another CPU takes the slot between the look at it and the choice.
@@ -139,7 +146,7 @@ fn a_slot_that_another_flow_has_just_taken_is_no_victim() {
                 fresh
             }
         };
-        let found = victim(load, |number| number, |entry| readiness.of(entry, 2));
+        let found = victim(load, |number| number, |entry| readiness.of(entry, 2), 0);
         assert_eq!(found, wanted, "{looks} looks");
     }
 }

@@ -329,7 +329,8 @@ impl World {
             false => slot.before(),
         })?;
         let readiness = Readiness::new(TIMEOUTS);
-        let room = flow::victim(load, |number| number, |entry| readiness.of(entry, now));
+        let ready = |entry| readiness.of(entry, now);
+        let room = flow::victim(load, |number| number, ready, fingerprint);
         match room.filter(|_| !tcp::closes(flags)) {
             Some((at, _)) => store(at, Entry::new(fingerprint, number, now, State::New)),
             None if serves => return Some(slot.before()),
