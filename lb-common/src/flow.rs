@@ -263,11 +263,6 @@ pub fn find_with(
     opaque: impl Fn(u64) -> u64,
     fingerprint: u64,
 ) -> Option<(usize, Entry)> {
-    let home = home(fingerprint);
-    let entry = load(home);
-    if entry.is(fingerprint) && !entry.is_empty() {
-        return Some((home, entry));
-    }
     let mut slot = 0;
     while slot < BUCKET_SLOTS {
         let entry = load(slot);

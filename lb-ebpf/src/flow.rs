@@ -60,8 +60,8 @@ pub trait Flows<I: Ip> {
     fn hash(key: &Self::Key) -> u64;
     /// The flow, if it is known.
     fn find(key: &Self::Key) -> Option<Found>;
-    /// The flow, if it is known and in its [home](flow::home), and perhaps what looks like it:
-    /// only for [`schedule::settled`], which what is in no flow's place isn't.
+    /// The flow, if it is known and in its [home](flow::home). Perhaps also one that is
+    /// [empty](Entry::EMPTY): who asks looks at its backend.
     #[inline(always)]
     fn at_home(_: &Self::Key) -> Option<Found> {
         None

@@ -170,9 +170,12 @@ pub fn origin<I: Ip, F: Flows<I>>(sides: &Sides<I>, server: EndpointRef) -> Opti
             vip_port: backend.spoken_from(sides.server_port),
             protocol: sides.protocol,
         };
-        if let Some(found) = F::find(&F::key(&flow, endpoint))
-            && found.entry.backend() == number
-        {
+        let key = F::key(&flow, endpoint);
+        let is_it = |found: &Found| found.entry.backend() == number;
+        if let Some(found) = F::at_home(&key).filter(is_it) {
+            return Some(Origin { backend, found });
+        }
+        if let Some(found) = F::find(&key).filter(is_it) {
             return Some(Origin { backend, found });
         }
         number = backend.sharing();

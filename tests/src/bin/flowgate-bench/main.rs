@@ -129,11 +129,18 @@ fn run(arguments: &Arguments) -> Result<Report> {
     let pinned_to = pin()?;
     interrupt::install();
     let (mut measured, mut quiet, mut last) = (Vec::new(), Quiet::new(), None);
-    for &row in &all {
-        eprintln!("Measuring: {row}");
-        let mut scenario = Scenario::new(row, table);
-        let (bed, figures) = measure::measure(&mut scenario, effort, &mut quiet, last.take())?;
-        measured.push((row, figures));
+    // Instructions don't depend on when they are counted, nor what is compared on turns.
+    let takes_turns = |row: &row::Row| row.takes_turns() && !arguments.counted;
+    let groups = all.chunk_by(|one, other| takes_turns(one) && takes_turns(other));
+    for (turn, group) in groups.enumerate() {
+        for row in group {
+            eprintln!("Measuring: {row}");
+        }
+        let scenarios = group.iter().map(|&row| Scenario::new(row, table));
+        let mut scenarios: Vec<_> = scenarios.collect();
+        let (bed, figures) =
+            measure::measure(&mut scenarios, turn, effort, &mut quiet, last.take())?;
+        measured.extend(group.iter().copied().zip(figures));
         last = Some(bed);
     }
     let rows: Vec<_> = measured
@@ -143,7 +150,7 @@ fn run(arguments: &Arguments) -> Result<Report> {
     let mut bed = last.expect("there is a row");
     let mut targets: Vec<Judged> = target::all()
         .iter()
-        .filter_map(|target| Judged::new(target, &rows))
+        .filter_map(|target| Judged::new(target, &measured))
         .collect();
     let bytes = (bed.bytes_per_slot()?, bed.bytes_per_entry()?);
     targets.push(Judged::memory(bytes.0, bytes.1));

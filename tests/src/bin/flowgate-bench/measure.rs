@@ -18,7 +18,7 @@ pub struct Effort {
     pub rounds: u32,
     /// Packets of each program in each round.
     pub repeat: u32,
-    /// How long a row may wait for a machine that is quiet in so many rounds.
+    /// How long each row may wait for a machine that is quiet in so many rounds.
     pub patience: Duration,
     /// Whether the reference is measured, where a row has it.
     pub reference: bool,
@@ -34,20 +34,72 @@ pub struct Figures {
     pub prologue: Spread,
     /// The bare swap, before and after the others of a round: the longer time.
     pub swap: Spread,
+    /// All rounds. Those of scenarios that were measured in turns belong together by their
+    /// places.
+    pub rounds: Vec<Round>,
+    /// What tells the scenarios that were measured in turns from others.
+    pub turn: usize,
 }
 
-/// Measures a scenario: rounds in which each program runs. `last` is what the scenario
-/// before ran on.
+impl Figures {
+    fn new(turn: usize, rounds: Vec<Round>, wanted: usize) -> Self {
+        let chosen = quietest(rounds.clone(), wanted);
+        let spread = |figure: fn(&Round) -> Option<f64>| -> Vec<f64> {
+            chosen.iter().filter_map(figure).collect()
+        };
+        let reference = spread(|round| round.reference);
+        Figures {
+            ours: Spread::of(spread(|round| Some(round.ours))),
+            reference: (!reference.is_empty()).then(|| Spread::of(reference)),
+            prologue: Spread::of(spread(|round| Some(round.prologue))),
+            swap: Spread::of(spread(|round| Some(round.swap))),
+            rounds,
+            turn,
+        }
+    }
+
+    /// How many times as long as in `other` a packet takes here: in the middle one of all turns,
+    /// where both were measured in turns.
+    pub fn times(&self, other: &Figures) -> f64 {
+        if self.turn != other.turn {
+            return self.ours.median / other.ours.median;
+        }
+        let turns = self.rounds.iter().zip(&other.rounds);
+        let ratios = turns.map(|(one, other)| one.ours / other.ours);
+        Spread::of(ratios.collect()).median
+    }
+
+    /// How many times as long as the reference the product takes, in the middle one of all
+    /// rounds. `None` where that isn't measured.
+    pub fn times_reference(&self) -> Option<f64> {
+        let ratio = |round: &Round| Some(round.ours / round.reference?);
+        let ratios: Option<Vec<f64>> = self.rounds.iter().map(ratio).collect();
+        Some(Spread::of(ratios?).median)
+    }
+}
+
+/// Measures scenarios in turns: rounds in each of which every program of each of them runs.
+/// `last` is what the scenario before ran on; a scenario that takes no turns leaves it.
 pub fn measure(
-    scenario: &mut Scenario,
+    scenarios: &mut [Scenario],
+    turn: usize,
     effort: Effort,
     quiet: &mut Quiet,
     last: Option<Bed>,
-) -> Result<(Bed, Figures)> {
-    let mut tables = vec![Program::Table];
-    if effort.reference && scenario.row.has_reference() {
-        tables.push(Program::Lru);
+) -> Result<(Bed, Vec<Figures>)> {
+    let (mut beds, mut last) = (Vec::new(), last);
+    for scenario in scenarios.iter_mut() {
+        beds.push(made(scenario, effort, last.take())?);
     }
+    let rounds = rounds(&mut beds, scenarios, effort, quiet)?;
+    let figures = |rounds| Figures::new(turn, rounds, effort.rounds as usize);
+    let figures = rounds.into_iter().map(figures).collect();
+    Ok((beds.swap_remove(0), figures))
+}
+
+/// What a scenario runs on, with tables that have seen what they are to know.
+fn made(scenario: &mut Scenario, effort: Effort, last: Option<Bed>) -> Result<Bed> {
+    let tables = tables(scenario, effort);
     let mut programs = vec![Program::Swap, Program::Prologue];
     programs.extend(&tables);
     let renewed = match last {
@@ -59,40 +111,48 @@ pub fn measure(
         None => Bed::new(scenario, &programs)?,
     };
     prepare(&mut bed, scenario, &tables)?;
-    let rounds = rounds(&mut bed, scenario, &tables, effort, quiet)?;
-    let spread = |figure: fn(&Round) -> Option<f64>| -> Vec<f64> {
-        rounds.iter().filter_map(figure).collect()
-    };
-    let reference = spread(|round| round.reference);
-    let figures = Figures {
-        ours: Spread::of(spread(|round| Some(round.ours))),
-        reference: (!reference.is_empty()).then(|| Spread::of(reference)),
-        prologue: Spread::of(spread(|round| Some(round.prologue))),
-        swap: Spread::of(spread(|round| Some(round.swap))),
-    };
-    Ok((bed, figures))
+    Ok(bed)
 }
 
-/// The rounds that count: as many quiet ones as are wanted, or, where patience ends before, the
-/// quietest.
+/// The programs that are measured.
+fn tables(scenario: &Scenario, effort: Effort) -> Vec<Program> {
+    let mut tables = vec![Program::Table];
+    if effort.reference && scenario.row.has_reference() {
+        tables.push(Program::Lru);
+    }
+    tables
+}
+
+/// Each scenario's rounds: until each has as many quiet ones as are wanted, or, where patience
+/// ends before, at least as many as are wanted.
 fn rounds(
-    bed: &mut Bed,
-    scenario: &Scenario,
-    tables: &[Program],
+    beds: &mut [Bed],
+    scenarios: &[Scenario],
     effort: Effort,
     quiet: &mut Quiet,
-) -> Result<Vec<Round>> {
+) -> Result<Vec<Vec<Round>>> {
     let wanted = effort.rounds as usize;
+    let mut turn = |quiet: &mut Quiet| -> Result<Vec<Round>> {
+        let all = beds.iter_mut().zip(scenarios);
+        let rounds = all.map(|(bed, scenario)| {
+            interrupt::check()?;
+            let tables = tables(scenario, effort);
+            round(bed, scenario, &tables, effort.repeat, quiet)
+        });
+        rounds.collect()
+    };
     // It warms caches and isn't counted.
-    round(bed, scenario, tables, effort.repeat, quiet)?;
-    let (mut rounds, begin) = (Vec::new(), Instant::now());
+    turn(quiet)?;
+    let patience = effort.patience * scenarios.len() as u32;
+    let (mut rounds, begin) = (vec![Vec::new(); scenarios.len()], Instant::now());
     loop {
-        interrupt::check()?;
-        rounds.push(round(bed, scenario, tables, effort.repeat, quiet)?);
+        let all = rounds.iter_mut().zip(turn(quiet)?);
+        all.for_each(|(rounds, round): (&mut Vec<Round>, _)| rounds.push(round));
         let is_quiet = |round: &&Round| quiet.noise(round.swap) <= TOLERANCE;
-        let is_enough = rounds.iter().filter(is_quiet).count() >= wanted;
-        if is_enough || (rounds.len() >= wanted && begin.elapsed() >= effort.patience) {
-            return Ok(quietest(rounds, wanted));
+        let is_enough = |rounds: &Vec<Round>| rounds.iter().filter(is_quiet).count() >= wanted;
+        let is_late = rounds[0].len() >= wanted && begin.elapsed() >= patience;
+        if is_late || rounds.iter().all(is_enough) {
+            return Ok(rounds);
         }
     }
 }

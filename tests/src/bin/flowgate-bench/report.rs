@@ -54,7 +54,7 @@ pub struct Row {
 pub struct Judged {
     /// What is compared with what.
     pub what: String,
-    /// What it came to: a ratio of medians, or nanoseconds, or bytes.
+    /// What it came to: a ratio, or nanoseconds, or bytes.
     pub figure: f64,
     /// The most that it may be.
     pub most: f64,
@@ -79,23 +79,21 @@ impl Row {
 
 impl Judged {
     /// A target, by the rows that were measured. `None` when one that it takes wasn't.
-    pub fn new(target: &Target, rows: &[Row]) -> Option<Self> {
+    pub fn new(target: &Target, rows: &[(row::Row, Figures)]) -> Option<Self> {
         let find = |row: row::Row| {
-            let name = row.to_string();
-            rows.iter().find(|measured| measured.scenario == name)
+            let found = rows.iter().find(|(measured, _)| *measured == row);
+            found.map(|(_, figures)| figures)
         };
-        let ours = find(target.of)?.ours.median;
+        let of = find(target.of)?;
         let (beside, figure) = match target.against {
-            Against::Clock => ("ns".to_owned(), ours),
-            Against::Ours(other) => (format!("/ {other}"), ours / find(other)?.ours.median),
+            Against::Clock => ("ns".to_owned(), of.ours.median),
+            Against::Ours(other) => (format!("/ {other}"), of.times(find(other)?)),
+            Against::Reference(other) if other == target.of => {
+                ("/ LRU hash".to_owned(), of.times_reference()?)
+            }
             Against::Reference(other) => {
                 let median = find(other)?.reference?.median;
-                let whose = if other == target.of {
-                    "/ LRU hash".to_owned()
-                } else {
-                    format!("/ LRU hash, {other}")
-                };
-                (whose, ours / median)
+                (format!("/ LRU hash, {other}"), of.ours.median / median)
             }
         };
         Some(Self::of(

@@ -124,6 +124,12 @@ impl Row {
         matches!(self.load, Load::Known(2..))
     }
 
+    /// Whether a pause between two rounds makes no difference: nothing that was remembered of
+    /// many flows grows old in it.
+    pub fn takes_turns(&self) -> bool {
+        self.load == ONE || self.scheduler != Scheduler::RoundRobin
+    }
+
     /// Whether the kernel's LRU hash is measured too.
     pub fn has_reference(&self) -> bool {
         let fits = match self.load {
