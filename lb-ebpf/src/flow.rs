@@ -1,5 +1,7 @@
 //! Where flows are remembered.
 
+use core::ptr;
+
 use lb_common::flow::{self, Entry, State, Tick};
 
 use crate::{
@@ -60,11 +62,21 @@ pub trait Flows<I: Ip> {
     fn hash(key: &Self::Key) -> u64;
     /// The flow, if it is known.
     fn find(key: &Self::Key) -> Option<Found>;
-    /// The flow, if it is known and in its [home](flow::home). Perhaps also one that is
+    /// The flow's entry, if it is known and in its [home](flow::home). Perhaps also one that is
     /// [empty](Entry::EMPTY): who asks looks at its backend.
     #[inline(always)]
-    fn at_home(_: &Self::Key) -> Option<Found> {
+    fn at_home(_: &Self::Key) -> Option<Entry> {
         None
+    }
+    /// The flow that has this entry in its home.
+    #[inline(always)]
+    fn found_at_home(_: &Self::Key, entry: Entry) -> Found {
+        Found {
+            entry,
+            number: 0,
+            at: ptr::null_mut(),
+            slot: 0,
+        }
     }
     /// A found flow's place, to change it.
     #[inline(always)]
@@ -114,16 +126,22 @@ impl<I: Ip> Flows<I> for Table {
     }
 
     #[inline(always)]
-    fn at_home(key: &u64) -> Option<Found> {
-        let (entries, fingerprint) = (bucket(*key), flow::fingerprint(*key));
-        let slot = flow::home(fingerprint);
-        let entry = load(entries, slot);
-        entry.is(fingerprint).then_some(Found {
+    fn at_home(key: &u64) -> Option<Entry> {
+        // Opaque, or the compiler keeps on the stack what else is to be looked for later.
+        let key = opaque(*key);
+        let fingerprint = flow::fingerprint(key);
+        let entry = load(bucket(key), flow::home(fingerprint));
+        entry.is(fingerprint).then_some(entry)
+    }
+
+    #[inline(always)]
+    fn found_at_home(key: &u64, entry: Entry) -> Found {
+        Found {
             entry,
             number: 0,
-            at: entries,
-            slot,
-        })
+            at: bucket(*key),
+            slot: flow::home(flow::fingerprint(*key)),
+        }
     }
 
     /// Most packets change nothing: only for others the verifier is to forget which of the
@@ -191,7 +209,7 @@ fn at(entries: *mut u64, slot: usize) -> *mut u64 {
 pub fn load(entries: *mut u64, slot: usize) -> Entry {
     // SAFETY: inside a bucket of the map, as for `at`; others write such words only
     // whole.
-    Entry::from_bits(unsafe { core::ptr::read_volatile(at(entries, slot)) })
+    Entry::from_bits(unsafe { ptr::read_volatile(at(entries, slot)) })
 }
 
 /// Whether the word was `old`, and so is `new` now. `at` is in a map.

@@ -166,7 +166,8 @@ fn to_backend<I: Ip, F: Flows<I>, const PLAIN: bool>(
     // Before the key is worked out: a call takes the registers that this needs.
     let now = clock::tick();
     let key = F::key(&segment.flow(), service);
-    let choice = match schedule::settled(F::at_home(&key), segment, now) {
+    let known = F::at_home(&key).map(|entry| (entry, 0));
+    let choice = match schedule::settled(known, segment, now) {
         // The way of nearly every packet by itself: nothing is kept for others on it.
         Some(choice) if PLAIN && rewrite::direct(packet, segment, choice.backend) => {
             return Outcome::to_backend(choice.verdict, choice.backend);

@@ -76,17 +76,23 @@ pub fn choose<I: Ip, F: Flows<I>>(
     now: Tick,
 ) -> Choice {
     let found = F::find(key);
-    match settled(found, segment, now) {
+    let known = found.map(|found| (found.entry, found.number));
+    match settled(known, segment, now) {
         Some(choice) => choice,
         None => chosen::<I, F>(service, segment, key, now, found),
     }
 }
 
-/// The choice of a known flow whose entry stays as it is: that of nearly every packet.
+/// The choice of a known flow whose entry stays as it is: that of nearly every packet. It has
+/// this entry, in the place of that number (see [`Slot::number`]).
 #[inline(always)]
 #[must_use]
-pub fn settled<I: Ip>(found: Option<Found>, segment: &Segment<I>, now: Tick) -> Option<Choice> {
-    let Found { entry, number, .. } = found?;
+pub fn settled<I: Ip>(
+    known: Option<(Entry, u32)>,
+    segment: &Segment<I>,
+    now: Tick,
+) -> Option<Choice> {
+    let (entry, number) = known?;
     let backend = BackendRef::get(entry.backend());
     if !flow::is_settled(entry, now, segment.protocol, segment.flags) || !backend.keeps_flows() {
         return None;

@@ -171,11 +171,15 @@ pub fn origin<I: Ip, F: Flows<I>>(sides: &Sides<I>, server: EndpointRef) -> Opti
             protocol: sides.protocol,
         };
         let key = F::key(&flow, endpoint);
-        let is_it = |found: &Found| found.entry.backend() == number;
-        if let Some(found) = F::at_home(&key).filter(is_it) {
+        if let Some(entry) = F::at_home(&key)
+            && entry.backend() == number
+        {
+            let found = F::found_at_home(&key, entry);
             return Some(Origin { backend, found });
         }
-        if let Some(found) = F::find(&key).filter(is_it) {
+        if let Some(found) = F::find(&key)
+            && found.entry.backend() == number
+        {
             return Some(Origin { backend, found });
         }
         number = backend.sharing();
