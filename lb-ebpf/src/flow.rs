@@ -62,21 +62,13 @@ pub trait Flows<I: Ip> {
     fn hash(key: &Self::Key) -> u64;
     /// The flow, if it is known.
     fn find(key: &Self::Key) -> Option<Found>;
-    /// The flow's entry, if it is known and in its [home](flow::home). Perhaps also one that is
+    /// Whether most flows are in their [homes](flow::home).
+    const HAS_HOMES: bool = false;
+    /// The entry of a flow that is known and in its home. Perhaps also one that is
     /// [empty](Entry::EMPTY): who asks looks at its backend.
     #[inline(always)]
     fn at_home(_: &Self::Key) -> Option<Entry> {
         None
-    }
-    /// The flow that has this entry in its home.
-    #[inline(always)]
-    fn found_at_home(_: &Self::Key, entry: Entry) -> Found {
-        Found {
-            entry,
-            number: 0,
-            at: ptr::null_mut(),
-            slot: 0,
-        }
     }
     /// A found flow's place, to change it.
     #[inline(always)]
@@ -101,6 +93,7 @@ pub struct Table;
 impl<I: Ip> Flows<I> for Table {
     type Key = u64;
     const NEEDED: bool = false;
+    const HAS_HOMES: bool = true;
 
     #[inline(always)]
     fn key(flow: &Flow<I>, endpoint: EndpointRef) -> u64 {
@@ -132,16 +125,6 @@ impl<I: Ip> Flows<I> for Table {
         let fingerprint = flow::fingerprint(key);
         let entry = load(bucket(key), flow::home(fingerprint));
         entry.is(fingerprint).then_some(entry)
-    }
-
-    #[inline(always)]
-    fn found_at_home(key: &u64, entry: Entry) -> Found {
-        Found {
-            entry,
-            number: 0,
-            at: bucket(*key),
-            slot: flow::home(flow::fingerprint(*key)),
-        }
     }
 
     /// Most packets change nothing: only for others the verifier is to forget which of the

@@ -166,14 +166,20 @@ fn to_backend<I: Ip, F: Flows<I>, const PLAIN: bool>(
     // Before the key is worked out: a call takes the registers that this needs.
     let now = clock::tick();
     let key = F::key(&segment.flow(), service);
-    let known = F::at_home(&key).map(|entry| (entry, 0));
+    let (known, found) = if F::HAS_HOMES {
+        (F::at_home(&key).map(|entry| (entry, 0)), None)
+    } else {
+        let found = F::find(&key);
+        (found.map(|found| (found.entry, found.number)), found)
+    };
     let choice = match schedule::settled(known, segment, now) {
         // The way of nearly every packet by itself: nothing is kept for others on it.
         Some(choice) if PLAIN && rewrite::direct(packet, segment, choice.backend) => {
             return Outcome::to_backend(choice.verdict, choice.backend);
         }
         Some(choice) => choice,
-        None => schedule::choose::<I, F>(service, segment, &key, now),
+        None if F::HAS_HOMES => schedule::choose::<I, F>(service, segment, &key, now),
+        None => schedule::chosen::<I, F>(service, segment, &key, now, found),
     };
     to_choice::<I, PLAIN>(packet, frame, segment, &choice, F::hash(&key))
 }
@@ -295,7 +301,7 @@ fn from_server<I: Ip, F: Flows<I>>(
     let Some(origin) = nat::origin::<I, F>(&sides, server) else {
         return Outcome::here(Verdict::PassNotVip);
     };
-    let outcome = nat::answer::<I, F>(packet, frame, segment, origin);
+    let outcome = nat::answer::<I, F>(packet, frame, segment, &origin);
     if segment.is_first && is_returned(outcome) {
         fragment::back(segment, origin.backend, 0);
     }

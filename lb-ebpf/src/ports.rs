@@ -15,6 +15,10 @@ use crate::{
     parse::Flow,
 };
 
+/// The fingerprint of flows whose home is a bucket's first slot. A flow may be in either of two
+/// buckets, which are searched from there, so it makes for a short search.
+const FIRST: u64 = 0;
+
 /// The pool's ports.
 pub struct Ports;
 
@@ -85,7 +89,7 @@ impl<I: Ip> Flows<I> for Ports {
         let bucket = roomier(key.buckets, now);
         let entries = maps::port_bucket(bucket);
         let loaded = |slot| load(entries.cast(), slot);
-        let (slot, entry) = flow::victim(loaded, opaque, node::readiness(now), key.fingerprint())?;
+        let (slot, entry) = flow::victim(loaded, opaque, node::readiness(now), FIRST)?;
         let slot = node::any(slot as u64) as usize % BUCKET_SLOTS;
         Some(Slot {
             at: PortSlot::of(entries, slot).entry,

@@ -101,13 +101,11 @@ pub fn victim(
     ready: impl Fn(Entry) -> u16,
     fingerprint: u64,
 ) -> Option<(usize, Entry)> {
-    let home = home(fingerprint);
-    if load(home).is_empty() {
-        return Some((home, Entry::EMPTY));
-    }
     let mut slot = 0;
     while slot < BUCKET_SLOTS {
         if load(slot).is_empty() {
+            let home = home(fingerprint);
+            let slot = if load(home).is_empty() { home } else { slot };
             return Some((opaque(slot as u64) as usize, Entry::EMPTY));
         }
         slot += 1;

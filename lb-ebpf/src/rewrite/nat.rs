@@ -142,19 +142,20 @@ pub struct Sides<I: Ip> {
 }
 
 /// A flow that a server speaks in.
-#[derive(Clone, Copy)]
-pub struct Origin {
+pub struct Origin<K> {
     /// The backend that the server is in it.
     pub backend: BackendRef,
-    /// The flow.
-    pub found: Found,
+    /// Its key.
+    key: K,
+    /// Its entry.
+    entry: Entry,
 }
 
 /// The flow between these sides, if it is one of ours. `server` is the endpoint that the
 /// server is.
 #[inline(always)]
 #[must_use]
-pub fn origin<I: Ip, F: Flows<I>>(sides: &Sides<I>, server: EndpointRef) -> Option<Origin> {
+pub fn origin<I: Ip, F: Flows<I>>(sides: &Sides<I>, server: EndpointRef) -> Option<Origin<F::Key>> {
     let mut number = server.number() as u16;
     let mut endpoint = server;
     for _ in 0..MAX_NAT_SHARED {
@@ -174,13 +175,20 @@ pub fn origin<I: Ip, F: Flows<I>>(sides: &Sides<I>, server: EndpointRef) -> Opti
         if let Some(entry) = F::at_home(&key)
             && entry.backend() == number
         {
-            let found = F::found_at_home(&key, entry);
-            return Some(Origin { backend, found });
+            return Some(Origin {
+                backend,
+                key,
+                entry,
+            });
         }
-        if let Some(found) = F::find(&key)
-            && found.entry.backend() == number
+        if let Some(Found { entry, .. }) = F::find(&key)
+            && entry.backend() == number
         {
-            return Some(Origin { backend, found });
+            return Some(Origin {
+                backend,
+                key,
+                entry,
+            });
         }
         number = backend.sharing();
         if number != 0 {
@@ -208,10 +216,14 @@ pub fn answer<I: Ip, F: Flows<I>>(
     packet: &Packet,
     frame: &Frame,
     segment: &Segment<I>,
-    origin: Origin,
+    origin: &Origin<F::Key>,
 ) -> Outcome {
-    if let Some(entry) = answered(origin.found.entry, segment) {
-        F::change(F::slot(origin.found), entry);
+    // Once in a tick, so it is looked for again rather than its place kept.
+    if let Some(entry) = answered(origin.entry, segment)
+        && let Some(found) = F::find(&origin.key)
+        && found.entry == origin.entry
+    {
+        F::change(F::slot(found), entry);
     }
     let backend = origin.backend;
     let to = source(backend.vip(), backend.spoken_from(segment.source_port));
