@@ -88,9 +88,10 @@ const fn readiness(entry: Entry, now: Tick, timeouts: Timeouts) -> u16 {
 }
 
 /// The slot that a new flow with that fingerprint may take, and what it holds: its [`home`] if
-/// that is free, else the first free one, else that of greatest readiness, which `ready` tells. `None` when every slot holds an established flow,
-/// or somebody was faster. Whoever takes the slot must find it unchanged: another CPU may
-/// have given it to another flow by then, which must not lose it while there are others.
+/// that is free, else the first free one, else that of greatest readiness, which `ready` tells.
+/// `None` when every slot holds an established flow, or somebody was faster. Whoever takes the
+/// slot must find it unchanged: another CPU may have given it to another flow by then, which
+/// must not lose it while there are others.
 ///
 /// For `opaque` see [`super::find_with`].
 #[must_use]

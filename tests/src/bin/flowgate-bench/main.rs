@@ -49,7 +49,7 @@ struct Arguments {
     /// Only rows whose names contain each of these words, such as "IPv6 Maglev"
     #[arg(long, value_name = "WORDS", default_value = "")]
     scenario: String,
-    /// Seconds that a row may wait until the machine has been quiet in so many rounds; after
+    /// Seconds that each row may wait until the machine has been quiet in so many rounds; after
     /// that the quietest count [default: 30; with --quick or --counted: 0]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=86_400))]
     patience: Option<u64>,
