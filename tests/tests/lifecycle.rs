@@ -85,6 +85,39 @@ fn a_missing_interface_is_named() -> Result<()> {
     })
 }
 
+/// The file is in order, and then what was changed can't be kept on disk.
+#[test]
+fn a_reload_that_is_refused_late_attaches_nothing() -> Result<()> {
+    Stage::test(Mode::Dsr, |stage| {
+        let lb = &stage.lab.lb;
+        lb.ip("link add extra type veth peer name extra-end")?;
+        let path = stage.flowgate.configuration();
+        let text = fs::read_to_string(path)?;
+        fs::write(path, text.replace("\"front\"", "\"front\", \"extra\""))?;
+        let kept = stage.lab.scratch().join("run/runtime.json");
+        if kept.exists() {
+            fs::remove_file(&kept)?;
+        }
+        fs::create_dir(&kept)?;
+        let refused = stage.flowgate.command(&["reload"])?;
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success(), "{said}");
+        assert!(said.contains("can't keep the change"), "{said}");
+        // The kernel takes its time to detach.
+        wait::eventually(Duration::from_secs(10), "nothing runs there", || {
+            let mut ip = lb.command("ip")?;
+            let link = run(ip.args(["-details", "link", "show", "dev", "extra"]))?;
+            Ok((!link.contains("xdp")).then_some(()))
+        })?;
+        let interfaces = stage.flowgate.json(&["status"])?["interfaces"].take();
+        let names = interfaces.as_array().map(Vec::len);
+        assert_eq!(names, Some(1), "{interfaces}");
+        let report = client::requests(&stage.lab.client, stage.lab.vip(), 50)?;
+        assert_eq!(report.failed(), 0, "{:?}", report.reasons());
+        Ok(())
+    })
+}
+
 /// A copy of the binary runs: the binary itself may lie where only root gets.
 #[test]
 fn without_privileges_it_says_what_it_needs_and_leaves_nothing() -> Result<()> {

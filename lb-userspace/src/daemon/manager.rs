@@ -217,14 +217,17 @@ impl Manager {
                 error: (&no).into(),
             })?;
         aims::check_families(&config, &self.net).map_err(refused)?;
-        self.ports
-            .set(&config.node.interfaces, &self.net, &mut self.tables)
-            .await
-            .map_err(|e| refused(e.to_string()))?;
+        let names = &config.node.interfaces;
+        let attached = self.ports.set(names, &self.net, &mut self.tables).await;
+        if let Err(error) = attached {
+            self.keep_interfaces().await;
+            return Err(refused(error.to_string()));
+        }
         let before = self.desired.clone();
         let warnings = self.desired.reload(config);
         if let Err(error) = self.adopt(None).await {
             self.desired = before;
+            self.keep_interfaces().await;
             self.watch_health().await;
             self.reconcile_and_log();
             return Err(error);
@@ -236,6 +239,16 @@ impl Manager {
             message: format!("{} was read again", self.args.config.display()),
             warnings,
         })
+    }
+
+    /// Attaches to what is desired and to nothing else, after a configuration that named other
+    /// interfaces was refused.
+    async fn keep_interfaces(&mut self) {
+        let names = &self.desired.config().node.interfaces;
+        let kept = self.ports.keep(names, &self.net, &mut self.tables).await;
+        if let Err(error) = kept {
+            warn!("after the refusal the interfaces aren't as they were: {error}");
+        }
     }
 
     /// Makes what is desired so, and keeps it for the next daemon. It may be known that only

@@ -90,6 +90,22 @@ impl Ports {
         self.end(names, loading).await
     }
 
+    /// As [`Ports::set`], without another look at interfaces that aren't named.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(super) async fn keep(
+        &mut self,
+        names: &[String],
+        net: &NetState,
+        tables: &mut Tables,
+    ) -> Result<(), DatapathError> {
+        self.ports
+            .retain(|attached| names.contains(&attached.port.name));
+        self.set(names, net, tables).await
+    }
+
     /// Gives the interfaces named their places, and has their programs loaded, each by a
     /// thread of its own, while the caller does something else. To be followed by
     /// [`Ports::end`].
