@@ -22,6 +22,12 @@ fn entry() -> impl Strategy<Value = Entry> {
 
 proptest! {
     #[test]
+    fn the_empty_bit_is_of_empty_slots_only(entry in entry(), now: u8) {
+        prop_assert_eq!(entry.empty_bit(), u64::from(entry.is_empty()));
+        prop_assert_eq!(Entry::claimed(now).empty_bit(), 0);
+    }
+
+    #[test]
     fn an_entry_gives_back_what_it_was_made_of(
         fingerprint in 0u64..1 << FINGERPRINT_BITS, backend in 1u16.., age: u8, state in state(),
     ) {

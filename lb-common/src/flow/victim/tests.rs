@@ -118,6 +118,26 @@ fn the_table_tells_what_the_rule_does() {
     }
 }
 
+proptest! {
+    /// What `full-nat` compares two buckets by.
+    #[test]
+    fn a_bucket_with_more_expired_flows_has_the_greater_sum(
+        one in prop::array::uniform8(held()), other in prop::array::uniform8(held()),
+        now: u8, timeouts in timeouts(),
+    ) {
+        let readiness = Readiness::new(timeouts);
+        let sum = |bucket: &[Entry]| -> u32 {
+            bucket.iter().map(|&entry| u32::from(readiness.of(entry, now))).sum()
+        };
+        let expired = |bucket: &[Entry]| {
+            bucket.iter().filter(|entry| entry.is_expired(now, timeouts)).count()
+        };
+        if expired(&one) > expired(&other) {
+            prop_assert!(sum(&one) > sum(&other));
+        }
+    }
+}
+
 #[test]
 fn a_flow_takes_its_home_or_else_the_first_free_slot() {
     let mut bucket = [Entry::new(5, 1, 3, State::New); BUCKET_SLOTS];

@@ -223,3 +223,27 @@ fn checked(bed: &mut Bed, program: Program, scenario: &Scenario, repeat: u32) ->
     }
     Ok(took)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(turn: usize, ours: &[f64]) -> Figures {
+        let round = |&ours: &f64| Round {
+            swap: 8.0,
+            prologue: 5.0,
+            ours,
+            reference: Some(100.0),
+        };
+        Figures::new(turn, ours.iter().map(round).collect(), ours.len())
+    }
+
+    #[test]
+    fn what_was_measured_in_turns_is_compared_turn_by_turn() {
+        // A machine that becomes slower: the medians of 60 and 20 would make it 3.
+        let one = figures(0, &[20.0, 60.0, 80.0]);
+        assert_eq!(one.times(&figures(0, &[10.0, 20.0, 40.0])), 2.0);
+        assert_eq!(one.times(&figures(1, &[10.0, 20.0, 40.0])), 3.0);
+        assert_eq!(one.times_reference(), Some(0.6));
+    }
+}
