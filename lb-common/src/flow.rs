@@ -323,27 +323,69 @@ pub const fn after_client(state: State, is_tcp: bool, flags: u8) -> State {
     }
 }
 
-/// Whether a packet of the client's, of TCP or UDP (whose flags are 0), which opens no
-/// connection, leaves a known flow's entry as it is: nearly every packet does.
+/// What a packet of the client's says of its flow, in one word: the state of a flow that goes on,
+/// and above the bits of an entry's age and state the TCP flags (0 for UDP).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signs(u32);
+
+impl Signs {
+    /// Those of a UDP datagram.
+    pub const UDP: Signs = Signs(State::Assured as u32);
+
+    /// Those of a TCP segment with these flags.
+    #[must_use]
+    #[inline(always)]
+    pub const fn tcp(flags: u8) -> Self {
+        Signs((flags as u32) << BACKEND_SHIFT | State::Established as u32)
+    }
+
+    /// Those of either.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(is_tcp: bool, flags: u8) -> Self {
+        if is_tcp {
+            Signs::tcp(flags)
+        } else {
+            Signs::UDP
+        }
+    }
+
+    /// The TCP flags.
+    #[must_use]
+    #[inline(always)]
+    pub const fn flags(self) -> u8 {
+        (self.0 >> BACKEND_SHIFT) as u8
+    }
+
+    /// Whether it opens a TCP connection.
+    #[must_use]
+    #[inline(always)]
+    pub const fn opens(self) -> bool {
+        tcp::opens(self.flags())
+    }
+}
+
+/// Whether a packet of the client's, which opens no connection, leaves a known flow's entry as it
+/// is: nearly every packet does.
 #[must_use]
 #[inline(always)]
-pub const fn is_settled(entry: Entry, now: Tick, protocol: u8, flags: u8) -> bool {
+pub const fn is_settled(entry: Entry, now: Tick, signs: Signs) -> bool {
     const AGE_AND_STATE: u64 = (1 << BACKEND_SHIFT) - 1;
-    let settled = (now as u64) << AGE_SHIFT | settled(protocol) as u64;
-    flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0 && (entry.0 ^ settled) & AGE_AND_STATE == 0
+    const FLAGS: u64 = (tcp::SYN | tcp::FIN | tcp::RST) as u64;
+    // One comparison: a flag that is set lies where the other side has nothing.
+    let said = signs.0 as u64 & (FLAGS << BACKEND_SHIFT | AGE_AND_STATE);
+    (entry.0 ^ (now as u64) << AGE_SHIFT) & AGE_AND_STATE == said
 }
 
-/// The number of the state of a flow that goes on: a bit of the protocol's number tells, so
-/// that there is nothing to compare.
+/// Whether a packet of the server's leaves a known flow's entry as it is.
+#[must_use]
 #[inline(always)]
-const fn settled(protocol: u8) -> u8 {
-    protocol >> 3 | 1
+pub const fn is_settled_for_server(entry: Entry, now: Tick, signs: Signs) -> bool {
+    const AGE: u64 = 0xff << AGE_SHIFT;
+    const FLAGS: u64 = (tcp::FIN | tcp::RST) as u64;
+    // One comparison, as above.
+    (entry.0 ^ (now as u64) << AGE_SHIFT) & AGE == signs.0 as u64 & FLAGS << BACKEND_SHIFT
 }
-const _: () = assert!(settled(tcp::PROTOCOL) == State::Established as u8);
-const _: () = assert!(settled(UDP) == State::Assured as u8);
-
-/// IP protocol number of UDP.
-const UDP: u8 = 17;
 
 /// The state of a known flow after a packet of the server's (`nat` sees those).
 /// It never makes a flow established: only the client's answer shows that the

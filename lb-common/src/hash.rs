@@ -118,14 +118,14 @@ pub(crate) const fn mix(x: u64) -> u64 {
     x ^ x >> 29
 }
 
-const REDUCED_SHIFT: u32 = FINGERPRINT_BITS - 32;
+const REDUCED_SHIFT: u32 = 64 - FINGERPRINT_BITS;
 
 /// Maps `hash` to `0..length` without a division (multiply and shift). It goes by bits that
 /// a flow's entry keeps, so that an entry tells its flow's place in a wheel.
 #[must_use]
 #[inline(always)]
 pub const fn reduce(hash: u64, length: u32) -> u32 {
-    (((hash >> REDUCED_SHIFT & 0xffff_ffff) * length as u64) >> 32) as u32
+    (((hash << REDUCED_SHIFT >> 32) * length as u64) >> 32) as u32
 }
 
 /// The plain hash of an endpoint's key, whose top bits depend on all of it: those are its slot,
@@ -134,11 +134,12 @@ pub const fn reduce(hash: u64, length: u32) -> u32 {
 #[inline(always)]
 pub const fn endpoint(address: Address, selector: u32) -> u64 {
     // 0 for IPv4, which has nothing there.
-    let rest = address[2] as u64 | (address[3] as u64) << 32;
-    let rest = rest.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    let rest = (rest ^ rest >> 32).wrapping_add(address[1] as u64);
-    let rest = rest.wrapping_mul(0xa076_1d64_78bd_642f);
-    let x = address[0] as u64 ^ (selector as u64) << 32 ^ rest ^ rest >> 32;
+    let low = address[2] as u64 | (address[3] as u64) << 32;
+    let low = low.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let low = (low ^ low >> 32).wrapping_add(address[1] as u64);
+    let low = low.wrapping_mul(0xa076_1d64_78bd_642f);
+    let high = address[0] as u64 | (address[1] as u64) << 32;
+    let x = high ^ (selector as u64) << 32 ^ low ^ low >> 32;
     x.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 

@@ -83,7 +83,7 @@ const TO_CLIENT: u64 = 1 << 47;
 const COUNTS_BIT: u32 = 48;
 const EGRESS_BIT: u32 = 32;
 const EGRESS: u64 = TO_CLIENT - 1;
-const _: () = assert!((limits::MAX_INTERFACES as u64) << EGRESS_BIT <= TO_CLIENT);
+const _: () = assert!((limits::MAX_INTERFACES as u64) << EGRESS_BIT <= EGRESS + 1);
 const _: () = assert!((icmp::NO_PORT as u64) < 1 << NUMBER_BITS);
 const _: () = assert!(rewrite::SPREAD_BITS <= NUMBER_BITS);
 const _: () = assert!((limits::MAX_POOL as u64) << 16 <= 1 << NUMBER_BITS);
@@ -222,18 +222,12 @@ impl Outcome {
         self.number() == verdict as u32
     }
 
-    /// The number of the backend that counts it; 0 for none.
+    /// The number of the record that it is counted in: each backend has two of them, the second
+    /// one for packets to clients. 0 for none.
     #[inline(always)]
     #[must_use]
-    pub fn counted_by(self) -> u32 {
-        (self.0 >> COUNTS_BIT) as u32
-    }
-
-    /// Whether the backend counts it as one for a client.
-    #[inline(always)]
-    #[must_use]
-    pub fn is_to_client(self) -> bool {
-        self.0 & TO_CLIENT != 0
+    pub fn counted_in(self) -> u32 {
+        (self.0 >> (COUNTS_BIT - 1)) as u32
     }
 
     /// The place in the device map of the interface that it leaves by.

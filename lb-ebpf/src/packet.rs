@@ -144,6 +144,15 @@ impl<const LEN: usize> Window<LEN> {
         unsafe { ptr::read_volatile(self.0.add(AT).cast::<T>()) }
     }
 
+    /// The word at byte `AT`, in the packet's byte order: read only if it is used.
+    #[inline(always)]
+    #[must_use]
+    pub fn peek<T: Word, const AT: usize>(self) -> T {
+        const { assert!(AT + size_of::<T>() <= LEN) };
+        // SAFETY: as for `load`.
+        unsafe { self.0.add(AT).cast::<T>().read() }
+    }
+
     /// Writes the word at byte `AT`, in the packet's byte order.
     #[inline(always)]
     pub fn store<T: Word, const AT: usize>(self, value: T) {

@@ -11,7 +11,7 @@ use crate::{
     maps::EndpointRef,
     outcome::{Outcome, Step},
     packet::{Context, Packet},
-    parse::{Kind, Segment},
+    parse::{Kind, Plain, Reading, Segment},
     rewrite::{
         self, Carried, Way,
         nat::{self, Sides},
@@ -27,8 +27,8 @@ use crate::{
 #[must_use]
 pub fn plain<I: Ip, F: Flows<I>>(context: Context) -> Outcome {
     let packet = &Packet::of(context);
-    match I::plain(packet) {
-        Some(segment) => transport::<I, F, true>(packet, &Frame::PLAIN, &segment),
+    match Plain::of::<I>(packet) {
+        Some(plain) => transport::<I, F, _>(packet, &Frame::PLAIN, &plain),
         None => Outcome::next::<I>(Step::General),
     }
 }
@@ -95,7 +95,7 @@ pub fn fragment<I: Ip>(context: Context) -> Outcome {
 #[must_use]
 pub fn again<I: Ip, const PLAIN: bool>(packet: &Packet) -> Option<(Frame, Segment<I>)> {
     if PLAIN {
-        let segment = I::plain(packet)?;
+        let segment = Plain::of::<I>(packet)?.whole()?;
         return Some((Frame::PLAIN, segment));
     }
     let frame = frame::parse(packet).any();
@@ -122,7 +122,7 @@ fn ip<I: Ip, F: Flows<I>>(packet: &Packet, frame: &Frame) -> Outcome {
     let parsed = I::parse(packet, frame);
     let segment = &parsed.segment;
     match parsed.kind {
-        Kind::Segment => transport::<I, F, false>(packet, frame, &segment.any()),
+        Kind::Segment => transport::<I, F, _>(packet, frame, &segment.any()),
         Kind::Fragment => Outcome::next::<I>(Step::Fragment),
         Kind::Error => Outcome::next::<I>(Step::Error).with(segment.l4),
         Kind::Echo | Kind::Solicitation => Outcome::next::<I>(Step::Question),
@@ -131,83 +131,103 @@ fn ip<I: Ip, F: Flows<I>>(packet: &Packet, frame: &Frame) -> Outcome {
     }
 }
 
-/// The way of a segment: of one in a `PLAIN` packet in one go.
+/// The way of a segment: of one in a plain packet in one go.
 #[inline(always)]
-fn transport<I: Ip, F: Flows<I>, const PLAIN: bool>(
+fn transport<I: Ip, F: Flows<I>, R: Reading<I>>(
     packet: &Packet,
     frame: &Frame,
-    segment: &Segment<I>,
+    segment: &R,
 ) -> Outcome {
     match service::of(segment) {
-        (Some(service), _) if service.keeps(Keeping::Flows) => {
-            to_backend::<I, F, PLAIN>(service, packet, frame, segment)
+        (Some(service), _) => {
+            let keeping = service.keeping();
+            if keeping(Keeping::Flows) {
+                to_backend::<I, F, R>(service, packet, frame, segment)
+            } else if keeping(Keeping::Changes) {
+                to_stable::<I, F, R>(service, packet, frame, segment)
+            } else {
+                let step = if R::PLAIN {
+                    Step::PlainFull
+                } else {
+                    Step::Full
+                };
+                Some(Outcome::next::<I>(step))
+            }
         }
-        (Some(service), _) if service.keeps(Keeping::Changes) => {
-            to_stable::<I, F, PLAIN>(service, packet, frame, segment)
+        (None, Some(vip)) if vip.index() != 0 => {
+            let step = if R::PLAIN {
+                Step::PlainFromFull
+            } else {
+                Step::FromFull
+            };
+            Some(Outcome::next::<I>(step))
         }
-        (Some(_), _) => Outcome::next::<I>(if PLAIN { Step::PlainFull } else { Step::Full }),
-        (None, Some(vip)) if vip.index() != 0 => Outcome::next::<I>(if PLAIN {
-            Step::PlainFromFull
-        } else {
-            Step::FromFull
-        }),
-        (None, Some(_)) => Outcome::here(Verdict::DropClosedPort),
-        (None, None) => from_server::<I, F>(packet, frame, segment),
+        (None, Some(_)) => Some(Outcome::here(Verdict::DropClosedPort)),
+        (None, None) => from_server::<I, F, R>(packet, frame, segment),
     }
+    .unwrap_or(Outcome::here(Verdict::DropInternal))
 }
 
 #[inline(always)]
-fn to_backend<I: Ip, F: Flows<I>, const PLAIN: bool>(
+fn to_backend<I: Ip, F: Flows<I>, R: Reading<I>>(
     service: EndpointRef,
     packet: &Packet,
     frame: &Frame,
-    segment: &Segment<I>,
-) -> Outcome {
-    // Before the key is worked out: a call takes the registers that this needs.
+    segment: &R,
+) -> Option<Outcome> {
+    // Before the flow is read: a call takes the registers that this needs.
     let now = clock::tick();
-    let key = F::key(&segment.flow(), service);
+    let key = F::key(&segment.flow()?, service);
     let (known, found) = if F::HAS_HOMES {
         (F::at_home(&key).map(|entry| (entry, 0)), None)
     } else {
         let found = F::find(&key);
         (found.map(|found| (found.entry, found.number)), found)
     };
-    let choice = match schedule::settled(known, segment, now) {
+    let choice = match schedule::settled(known, segment.signs(), now) {
         // The way of nearly every packet by itself: nothing is kept for others on it.
-        Some(choice) if PLAIN && rewrite::direct(packet, segment, choice.backend) => {
-            return Outcome::to_backend(choice.verdict, choice.backend);
+        Some(choice) if R::PLAIN && rewrite::direct::<I>(packet, choice.backend) => {
+            return Some(Outcome::to_backend(choice.verdict, choice.backend));
         }
         Some(choice) => choice,
-        None if F::HAS_HOMES => schedule::choose::<I, F>(service, segment, &key, now),
-        None => schedule::chosen::<I, F>(service, segment, &key, now, found),
+        None if F::HAS_HOMES => schedule::choose::<I, F>(service, &segment.whole()?, &key, now),
+        None => schedule::chosen::<I, F>(service, &segment.whole()?, &key, now, found),
     };
-    to_choice::<I, PLAIN>(packet, frame, segment, &choice, F::hash(&key))
+    let segment = &segment.whole()?;
+    Some(to_choice::<I, R>(
+        packet,
+        frame,
+        segment,
+        &choice,
+        F::hash(&key),
+    ))
 }
 
 /// To a backend that the flow's hash tells, while its place in the wheel isn't changing
 /// hands.
 #[inline(always)]
-fn to_stable<I: Ip, F: Flows<I>, const PLAIN: bool>(
+fn to_stable<I: Ip, F: Flows<I>, R: Reading<I>>(
     service: EndpointRef,
     packet: &Packet,
     frame: &Frame,
-    segment: &Segment<I>,
-) -> Outcome {
-    let key = F::key(&segment.flow(), service);
+    segment: &R,
+) -> Option<Outcome> {
+    let key = F::key(&segment.flow()?, service);
     let hash = F::hash(&key);
-    let slot = schedule::steady(service, segment, hash);
-    let choice = match schedule::lasting(slot, segment) {
+    let slot = schedule::steady(service, hash, || Some(segment.flow()?.client));
+    let choice = match schedule::lasting(slot, segment.signs().opens()) {
         // As above.
-        Some(choice) if PLAIN && rewrite::direct(packet, segment, choice.backend) => {
-            return Outcome::to_backend(choice.verdict, choice.backend);
+        Some(choice) if R::PLAIN && rewrite::direct::<I>(packet, choice.backend) => {
+            return Some(Outcome::to_backend(choice.verdict, choice.backend));
         }
-        Some(choice) => Some(choice),
-        None => schedule::stable(slot, segment),
+        Some(choice) => choice,
+        None => match schedule::stable(slot, &segment.whole()?) {
+            Some(choice) => choice,
+            None => return Some(Outcome::next::<I>(Step::Changing)),
+        },
     };
-    match choice {
-        Some(choice) => to_choice::<I, PLAIN>(packet, frame, segment, &choice, hash),
-        None => Outcome::next::<I>(Step::Changing),
-    }
+    let segment = &segment.whole()?;
+    Some(to_choice::<I, R>(packet, frame, segment, &choice, hash))
 }
 
 /// The same, while it does: the backend only, to which the next step sends it.
@@ -222,7 +242,7 @@ pub fn changing<I: Ip, F: Flows<I>>(context: Context) -> Outcome {
     };
     let key = F::key(&segment.flow(), service);
     let choice = schedule::changing::<I, F>(service, segment, &key);
-    to_choice::<I, false>(packet, frame, segment, &choice, F::hash(&key))
+    to_choice::<I, Segment<I>>(packet, frame, segment, &choice, F::hash(&key))
 }
 
 /// Sends a segment to the backend that has been chosen for it.
@@ -240,7 +260,7 @@ pub fn chosen<I: Ip>(context: Context, step: Outcome) -> Outcome {
 /// Sends a segment to the backend that was chosen, if there is one: in a `PLAIN` packet at
 /// once, else in a step of its own, for the verifier follows each choice to its end.
 #[inline(always)]
-fn to_choice<I: Ip, const PLAIN: bool>(
+fn to_choice<I: Ip, R: Reading<I>>(
     packet: &Packet,
     frame: &Frame,
     segment: &Segment<I>,
@@ -255,7 +275,7 @@ fn to_choice<I: Ip, const PLAIN: bool>(
         hash,
         place: choice.place,
     };
-    if !PLAIN {
+    if !R::PLAIN {
         return Outcome::told_way::<I>(Step::Chosen, way, choice.verdict);
     }
     forward::<I, true>(packet, frame, segment, way, choice.verdict)
@@ -283,29 +303,34 @@ fn forward<I: Ip, const PLAIN: bool>(
 
 /// To nobody of ours: the answer of a server in `nat`, or the node's own business.
 #[inline(always)]
-fn from_server<I: Ip, F: Flows<I>>(
+fn from_server<I: Ip, F: Flows<I>, R: Reading<I>>(
     packet: &Packet,
     frame: &Frame,
-    segment: &Segment<I>,
-) -> Outcome {
-    let server = service::server::<I>(segment.source, segment.source_port, segment.protocol);
+    segment: &R,
+) -> Option<Outcome> {
+    // Seen from the server, which is the flow's client then.
+    let (flow, protocol) = (segment.flow()?, segment.protocol()?);
+    let server = service::server::<I>(flow.client, flow.client_port, protocol);
     let Some(server) = server else {
-        return Outcome::here(Verdict::PassNotVip);
+        return Some(Outcome::here(Verdict::PassNotVip));
     };
     let sides = Sides {
-        client: segment.destination,
-        client_port: segment.destination_port,
-        server_port: segment.source_port,
-        protocol: segment.protocol,
+        client: segment.target()?.destination,
+        client_port: flow.vip_port,
+        server_port: flow.client_port,
+        protocol,
     };
     let Some(origin) = nat::origin::<I, F>(&sides, server) else {
-        return Outcome::here(Verdict::PassNotVip);
+        return Some(Outcome::here(Verdict::PassNotVip));
     };
-    let outcome = nat::answer::<I, F>(packet, frame, segment, &origin);
+    // Before the segment is read: a call takes the registers that this needs.
+    let now = clock::tick();
+    let segment = &segment.whole()?;
+    let outcome = nat::answer::<I, F>(packet, frame, segment, &origin, now);
     if segment.is_first && is_returned(outcome) {
         fragment::back(segment, origin.backend, 0);
     }
-    outcome
+    Some(outcome)
 }
 
 /// Whether a server's answer goes to its client.

@@ -4,7 +4,7 @@ use core::hint;
 
 use lb_common::{
     abi::BackendState,
-    flow::{self, Entry, State, Tick},
+    flow::{self, Entry, Signs, State, Tick},
     verdict::Verdict,
     wheel,
 };
@@ -12,7 +12,7 @@ use lb_common::{
 use crate::{
     clock,
     flow::{Flows, Found, Slot},
-    ip::Ip,
+    ip::{Address, Ip},
     maps::{BackendRef, EndpointRef},
     node,
     parse::Segment,
@@ -77,7 +77,7 @@ pub fn choose<I: Ip, F: Flows<I>>(
 ) -> Choice {
     let found = F::find(key);
     let known = found.map(|found| (found.entry, found.number));
-    match settled(known, segment, now) {
+    match settled(known, segment.signs(), now) {
         Some(choice) => choice,
         None => chosen::<I, F>(service, segment, key, now, found),
     }
@@ -87,14 +87,10 @@ pub fn choose<I: Ip, F: Flows<I>>(
 /// this entry, in the place of that number (see [`Slot::number`]).
 #[inline(always)]
 #[must_use]
-pub fn settled<I: Ip>(
-    known: Option<(Entry, u32)>,
-    segment: &Segment<I>,
-    now: Tick,
-) -> Option<Choice> {
+pub fn settled(known: Option<(Entry, u32)>, signs: Signs, now: Tick) -> Option<Choice> {
     let (entry, number) = known?;
     let backend = BackendRef::get(entry.backend());
-    if !flow::is_settled(entry, now, segment.protocol, segment.flags) || !backend.keeps_flows() {
+    if !flow::is_settled(entry, now, signs) || !backend.keeps_flows() {
         return None;
     }
     // SAFETY: the record of number 0 stays free, and a free one keeps no flows.
@@ -276,17 +272,21 @@ fn given(number: u16, verdict: Verdict) -> Choice {
 /// The place in the wheel that all packets of a segment's flow find. `None` when it is empty.
 #[inline(always)]
 #[must_use]
-pub fn steady<I: Ip>(service: EndpointRef, segment: &Segment<I>, hash: u64) -> Option<wheel::Slot> {
-    turn::steady(service, hash, segment.source)
+pub fn steady<A: Address>(
+    service: EndpointRef,
+    hash: u64,
+    client: impl FnOnce() -> Option<A>,
+) -> Option<wheel::Slot> {
+    turn::steady_with(service, hash, client)
 }
 
 /// The choice of a segment of a service that keeps flows only while their place in the wheel
 /// changes hands, where it doesn't and the segment opens nothing: that of nearly every packet.
 #[inline(always)]
 #[must_use]
-pub fn lasting<I: Ip>(slot: Option<wheel::Slot>, segment: &Segment<I>) -> Option<Choice> {
+pub fn lasting(slot: Option<wheel::Slot>, opens: bool) -> Option<Choice> {
     let slot = slot?;
-    if !slot.is_stable() || segment.opens() || slot.backend() == 0 {
+    if !slot.is_stable() || opens || slot.backend() == 0 {
         return None;
     }
     let backend = BackendRef::get(slot.backend());

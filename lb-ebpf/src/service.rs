@@ -6,31 +6,39 @@ use crate::{
     clock,
     ip::Ip,
     maps::{self, BackendRef, EndpointRef, Sought},
-    parse::Segment,
+    parse::{Reading, TCP, Target},
 };
 
 /// The service that a segment is for, and where it has no port of its own, or nobody has
 /// it, the VIP.
 #[inline(always)]
 #[must_use]
-pub fn of<I: Ip>(segment: &Segment<I>) -> (Option<EndpointRef>, Option<EndpointRef>) {
-    let (vip, port) = (segment.destination, segment.destination_port);
-    let protocol = segment.protocol;
-    let sought = Sought::<I>::new(vip, port, protocol, Kind::Service);
-    if let Some(exact) = sought.first() {
+pub fn of<I: Ip>(segment: &impl Reading<I>) -> (Option<EndpointRef>, Option<EndpointRef>) {
+    let sought = |target: &Target<I>, protocol| {
+        let (vip, port) = (target.destination, target.destination_port);
+        Sought::<I>::new(vip, port, protocol, Kind::Service)
+    };
+    let (Some(protocol), Some(target)) = (segment.protocol(), segment.target()) else {
+        return (None, None);
+    };
+    if let Some(exact) = sought(&target, protocol).first() {
         return (Some(exact), None);
     }
     // What is for nobody of ours is found out before the other places are looked at.
-    if !maps::is_known(vip) {
+    if !maps::is_known(target.destination) {
         return (None, None);
     }
-    if let Some(exact) = sought.second() {
+    let (Some(protocol), Some(target)) = (segment.protocol(), segment.target()) else {
+        return (None, None);
+    };
+    let (vip, port) = (target.destination, target.destination_port);
+    if let Some(exact) = sought(&target, protocol).second() {
         return (Some(exact), None);
     }
     let Some(record) = known_vip::<I>(vip) else {
         return (None, None);
     };
-    let around = around::<I>(record, vip, port, segment.is_tcp(), protocol);
+    let around = around::<I>(record, vip, port, protocol == TCP, protocol);
     (around, Some(record))
 }
 

@@ -10,11 +10,13 @@ use crate::{maps, node, outcome::Outcome};
 #[must_use]
 pub fn action(outcome: Outcome) -> u32 {
     let verdict = outcome.number();
-    if verdict < FIRST_TRANSMIT {
-        return XDP_PASS;
-    }
-    if verdict >= FIRST_DROP {
-        return XDP_DROP;
+    // One comparison for both ends.
+    if verdict.wrapping_sub(FIRST_TRANSMIT) >= FIRST_DROP - FIRST_TRANSMIT {
+        return if verdict < FIRST_TRANSMIT {
+            XDP_PASS
+        } else {
+            XDP_DROP
+        };
     }
     if u64::from(outcome.egress()) == node::egress() {
         return XDP_TX;

@@ -44,6 +44,20 @@ proptest! {
     }
 
     #[test]
+    fn what_a_server_settles_stays_as_it_is(
+        entry in entry(), now: u8, is_tcp: bool, flags: u8, is_fresh: bool,
+    ) {
+        let now = if is_fresh { entry.age() } else { now };
+        let flags = if is_tcp { flags } else { 0 };
+        let stays = entry.age() == now && !tcp::closes(flags);
+        prop_assert_eq!(is_settled_for_server(entry, now, Signs::of(is_tcp, flags)), stays);
+        if stays {
+            let state = after_server(entry.state(), is_tcp, flags);
+            prop_assert_eq!(entry.touched(now, state), entry);
+        }
+    }
+
+    #[test]
     fn what_is_settled_stays_as_it_is(
         entry in entry(), ticks in 0u8..2, is_tcp: bool, flags: u8,
     ) {
@@ -52,14 +66,14 @@ proptest! {
         let now = entry.age().wrapping_add(ticks);
         let after = entry.touched(now, after_client(entry.state(), is_tcp, flags));
         let stays = after == entry && !tcp::opens(flags);
-        let protocol = if is_tcp { tcp::PROTOCOL } else { UDP };
-        if is_settled(entry, now, protocol, flags) {
+        let signs = Signs::of(is_tcp, flags);
+        if is_settled(entry, now, signs) {
             prop_assert!(stays);
         }
         // Nearly all that stays is found to: an established connection's segments.
         let usual = is_tcp && entry.state() == State::Established && flags & !tcp::ACK == 0;
         if stays && usual && !entry.is_empty() {
-            prop_assert!(is_settled(entry, now, protocol, flags));
+            prop_assert!(is_settled(entry, now, signs));
         }
     }
 

@@ -28,7 +28,7 @@ pub struct Key {
     protocol: u32,
 }
 
-/// The kernel's hash table with a list of the least recently used.
+/// The kernel's hash table with a list of the least recently used, for services in `dsr`.
 pub struct Lru;
 
 impl<I: Ip> Flows<I> for Lru {
@@ -36,13 +36,13 @@ impl<I: Ip> Flows<I> for Lru {
     const NEEDED: bool = false;
 
     #[inline(always)]
-    fn key(flow: &Flow<I>, _: EndpointRef) -> Key {
+    fn key(flow: &Flow<I>, service: EndpointRef) -> Key {
         Key {
             client: flow.client.words()[0],
-            vip: flow.vip.words()[0],
+            vip: service.address::<u32>(),
             client_port: flow.client_port,
             vip_port: flow.vip_port,
-            protocol: u32::from(flow.protocol),
+            protocol: u32::from(service.protocol()),
         }
     }
 

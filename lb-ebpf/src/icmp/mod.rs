@@ -10,9 +10,9 @@ use lb_common::{
 
 use crate::{
     flow::Flows,
-    frame::Frame,
+    frame::{self, Frame},
     ip::{Edit, Ip, New},
-    maps::{BackendRef, EndpointRef},
+    maps::{self, BackendRef, EndpointRef},
     node,
     outcome::Outcome,
     packet::{MAX_OFFSET, Packet},
@@ -266,12 +266,10 @@ impl<I: Ip> Sent<I> {
         };
         let flow = Flow {
             client: self.client,
-            vip: self.vip,
             client_port: self.client_port,
             vip_port: self.vip_port,
-            protocol,
         };
-        let (number, place, hash) = if PORTS_TOO && service.keeps(Keeping::Ports) {
+        let (number, place, hash) = if PORTS_TOO && service.keeping()(Keeping::Ports) {
             let key = <Ports as Flows<I>>::key(&flow, service);
             let found = <Ports as Flows<I>>::find(&key)?;
             let hash = <Ports as Flows<I>>::hash(&key);
@@ -281,7 +279,7 @@ impl<I: Ip> Sent<I> {
             let hash = F::hash(&key);
             let number = match F::find(&key) {
                 Some(found) => found.entry.backend(),
-                None if service.keeps(Keeping::Changes) => {
+                None if service.keeping()(Keeping::Changes) => {
                     turn::steady(service, hash, self.client)?.of_unknown()
                 }
                 None => return None,
@@ -398,15 +396,26 @@ fn returned<I: Ip>(
     outer: &Edit<I>,
     inner: &Translation<I>,
 ) -> Outcome {
-    let way = rewrite::way_back::<I>(packet, frame, error.length, None, client);
-    if let Some(refused) = way.refused {
+    let hop = maps::route(client);
+    if let Some(hop) = hop
+        && let Some(refused) = rewrite::refused_back::<I>(packet, frame, error.length, None, hop)
+    {
         return refused;
     }
     let outer = Edit {
-        hop: way.is_known,
+        hop: hop.is_some(),
         ..*outer
     };
-    let translated = translate::error(packet, frame, error, quote, &outer, inner);
-    let verdict = Verdict::ReturnError;
-    rewrite::send_back(packet, frame, backend, &way, translated, verdict)
+    if translate::error(packet, frame, error, quote, &outer, inner).is_none() {
+        return Outcome::here(Verdict::DropInternal);
+    }
+    // Where the hop isn't known, the kernel finds it, and counts it.
+    let sent = match hop {
+        Some(hop) => match frame::send(packet, frame, hop) {
+            Some(refused) => return Outcome::here(refused),
+            None => Outcome::to(Verdict::ReturnError, hop),
+        },
+        None => Outcome::here(Verdict::ReturnKernel),
+    };
+    sent.from_backend(backend)
 }

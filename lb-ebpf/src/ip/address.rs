@@ -82,18 +82,41 @@ impl Six {
         Six { high, low }
     }
 
+    /// The address at byte `AT` of a header, read only if it is used.
+    #[inline(always)]
+    #[must_use]
+    pub fn peek<const LEN: usize, const AT: usize>(header: Window<LEN>) -> Self {
+        let address = header.rest::<AT, 16>();
+        Six {
+            high: address.peek::<u64, 0>(),
+            low: address.peek::<u64, 8>(),
+        }
+    }
+
     /// Writes the address to byte `AT` of a header.
     #[inline(always)]
     pub fn store<const LEN: usize, const AT: usize>(self, header: Window<LEN>) {
         header.store_pair::<AT>((self.high, self.low));
     }
 
-    /// `delta` and the difference that this address makes when `new` takes its place.
+    /// Writes the address to byte `AT` of a header; `delta` and the difference that this makes.
     #[inline(always)]
     #[must_use]
-    pub fn replaced(self, new: Self, delta: Delta) -> Delta {
-        let ([a, b, c, d], [e, f, g, h]) = (self.words(), new.words());
-        delta.pair(a, e).pair(b, f).pair(c, g).pair(d, h)
+    pub fn replace<const LEN: usize, const AT: usize>(
+        self,
+        header: Window<LEN>,
+        delta: Delta,
+    ) -> Delta {
+        let old = header.rest::<AT, 16>();
+        // Loads of four bytes take fewer instructions than those of eight that are taken apart.
+        let old = [
+            old.load::<u32, 0>(),
+            old.load::<u32, 4>(),
+            old.load::<u32, 8>(),
+            old.load::<u32, 12>(),
+        ];
+        self.store::<LEN, AT>(header);
+        delta.eight(old, self.words())
     }
 }
 

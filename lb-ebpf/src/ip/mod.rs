@@ -4,14 +4,14 @@ mod address;
 mod v4;
 mod v6;
 
-use lb_common::{abi::Family, checksum::Delta};
+use lb_common::{abi::Family, checksum::Delta, flow::Signs};
 
 use crate::{
     frame::Frame,
     icmp::Quoted,
     outcome::Outcome,
     packet::{Context, Packet},
-    parse::{Parsed, Segment},
+    parse::{Flow, Parsed, Segment, Target},
 };
 
 pub use address::{Address, Six};
@@ -37,9 +37,26 @@ pub trait Ip: Copy + 'static {
     where
         Self: Sized;
 
-    /// The segment in a frame without tags, if it is whole and has neither options nor
-    /// extensions. `None` for any other packet, and for what is malformed.
-    fn plain(packet: &Packet) -> Option<Segment<Self>>
+    /// What a frame without tags says of its flow, if its packet is whole, has neither options
+    /// nor extensions, and carries TCP or UDP. `None` for any other packet, and for what is
+    /// malformed.
+    fn plain(packet: &Packet) -> Option<Signs>;
+
+    /// IP protocol number of such a plain packet. Never `None`.
+    fn carries_plain(packet: &Packet) -> Option<u8>;
+
+    /// Whom a plain packet is for. Never `None`.
+    fn target(packet: &Packet) -> Option<Target<Self>>
+    where
+        Self: Sized;
+
+    /// The flow of a plain packet to a VIP. Never `None`.
+    fn flow(packet: &Packet) -> Option<Flow<Self>>
+    where
+        Self: Sized;
+
+    /// The segment of a plain packet. Never `None`.
+    fn whole(packet: &Packet, signs: Signs) -> Option<Segment<Self>>
     where
         Self: Sized;
 

@@ -1,6 +1,7 @@
 use lb_common::{
     abi::Family,
     checksum::{self, Delta},
+    flow::Signs,
 };
 
 use super::{Edit, Ip};
@@ -10,7 +11,7 @@ use crate::{
     icmp::{self, Quoted},
     outcome::Outcome,
     packet::{Context, Packet, Window},
-    parse::{self, Parsed, Segment, at},
+    parse::{self, Flow, Parsed, Segment, Target, at},
 };
 
 /// IPv4 (RFC 791).
@@ -42,8 +43,28 @@ impl Ip for V4 {
     }
 
     #[inline(always)]
-    fn plain(packet: &Packet) -> Option<Segment<V4>> {
+    fn plain(packet: &Packet) -> Option<Signs> {
         parse::ipv4::plain(packet)
+    }
+
+    #[inline(always)]
+    fn carries_plain(packet: &Packet) -> Option<u8> {
+        parse::ipv4::carries_plain(packet)
+    }
+
+    #[inline(always)]
+    fn target(packet: &Packet) -> Option<Target<V4>> {
+        parse::ipv4::target(packet)
+    }
+
+    #[inline(always)]
+    fn flow(packet: &Packet) -> Option<Flow<V4>> {
+        parse::ipv4::flow(packet)
+    }
+
+    #[inline(always)]
+    fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V4>> {
+        parse::ipv4::whole(packet, signs)
     }
 
     #[inline(always)]

@@ -1,4 +1,4 @@
-use lb_common::{abi::Family, checksum::Delta};
+use lb_common::{abi::Family, checksum::Delta, flow::Signs};
 
 use super::{Edit, Ip, Six};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     icmp::{self, Quoted},
     outcome::Outcome,
     packet::{Context, Packet},
-    parse::{self, Parsed, Segment, at},
+    parse::{self, Flow, Parsed, Segment, Target, at},
 };
 
 /// IPv6 (RFC 8200).
@@ -28,8 +28,28 @@ impl Ip for V6 {
     }
 
     #[inline(always)]
-    fn plain(packet: &Packet) -> Option<Segment<V6>> {
+    fn plain(packet: &Packet) -> Option<Signs> {
         parse::ipv6::plain(packet)
+    }
+
+    #[inline(always)]
+    fn carries_plain(packet: &Packet) -> Option<u8> {
+        parse::ipv6::carries_plain(packet)
+    }
+
+    #[inline(always)]
+    fn target(packet: &Packet) -> Option<Target<V6>> {
+        parse::ipv6::target(packet)
+    }
+
+    #[inline(always)]
+    fn flow(packet: &Packet) -> Option<Flow<V6>> {
+        parse::ipv6::flow(packet)
+    }
+
+    #[inline(always)]
+    fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V6>> {
+        parse::ipv6::whole(packet, signs)
     }
 
     #[inline(always)]
@@ -105,15 +125,11 @@ impl Ip for V6 {
         }
         if edit.source.is_given {
             let new = edit.source.value;
-            let old = Six::load::<{ at::IPV6 }, { at::ipv6::SOURCE }>(header);
-            addresses = old.replaced(new, addresses);
-            new.store::<{ at::IPV6 }, { at::ipv6::SOURCE }>(header);
+            addresses = new.replace::<{ at::IPV6 }, { at::ipv6::SOURCE }>(header, addresses);
         }
         if edit.destination.is_given {
             let new = edit.destination.value;
-            let old = Six::load::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(header);
-            addresses = old.replaced(new, addresses);
-            new.store::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(header);
+            addresses = new.replace::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(header, addresses);
         }
         Some(addresses)
     }

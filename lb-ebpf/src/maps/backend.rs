@@ -156,11 +156,13 @@ impl BackendRef {
     #[inline(always)]
     #[must_use]
     pub fn spoken_from(self, port: u16) -> u16 {
-        if self.port() == 0 {
-            port
+        // In 32 bits, or the compiler masks what is chosen.
+        let chosen = if self.port() == 0 {
+            u32::from(port)
         } else {
-            self.vip_port()
-        }
+            u32::from(self.vip_port())
+        };
+        chosen as u16
     }
 
     /// Its service's VIP.

@@ -88,9 +88,22 @@ impl EndpointRef {
 
     #[inline(always)]
     fn is<I: Ip>(self, address: I::Address, selector: u32) -> bool {
-        field!(self.0, selector) == selector
-            // SAFETY: a place inside the record; nothing is read.
-            && I::Address::load(unsafe { &raw const (*self.0).address }) == address
+        field!(self.0, selector) == selector && self.address::<I::Address>() == address
+    }
+
+    /// Its address.
+    #[inline(always)]
+    #[must_use]
+    pub fn address<A: Address>(self) -> A {
+        // SAFETY: a place inside the record; nothing is read.
+        A::load(unsafe { &raw const (*self.0).address })
+    }
+
+    /// Its protocol's number; 0 for a VIP.
+    #[inline(always)]
+    #[must_use]
+    pub fn protocol(self) -> u8 {
+        (field!(self.0, selector) >> 16) as u8
     }
 
     /// Service: the index of its scheduler. VIP: 1 more than its place in the pool.
@@ -100,11 +113,12 @@ impl EndpointRef {
         field!(self.0, index)
     }
 
-    /// Service: whether its flows are kept there.
+    /// Service: tells whether its flows are kept there. (Not as a [`Keeping`]: the compiler would
+    /// make the byte one of its numbers before it compares.)
     #[inline(always)]
-    #[must_use]
-    pub fn keeps(self, keeping: Keeping) -> bool {
-        field!(self.0, keeping) == keeping as u8
+    pub fn keeping(self) -> impl Fn(Keeping) -> bool {
+        let byte = field!(self.0, keeping);
+        move |keeping| byte == keeping as u8
     }
 
     /// Service: how many bits of its clients' addresses it knows them by.

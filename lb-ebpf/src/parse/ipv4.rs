@@ -1,9 +1,9 @@
 //! IPv4 (RFC 791).
 
-use lb_common::verdict::Verdict;
+use lb_common::{flow::Signs, verdict::Verdict};
 use network_types::{eth::EthHdr, ip::IpProto};
 
-use super::{Kind, Parsed, Segment, TCP, UDP, at};
+use super::{Flow, Kind, Parsed, Segment, TCP, Target, UDP, at};
 use crate::{
     frame::Frame,
     ip::V4,
@@ -38,14 +38,71 @@ fn segment(header: Window<{ at::IPV4 }>, protocol: u8, l4: usize) -> Segment<V4>
     }
 }
 
-/// The segment of a plain packet, see [`crate::ip::Ip::plain`].
+/// The IP header and what is behind it in a plain packet. One question for both protocols:
+/// Ethernet's shortest frames are longer.
+#[inline(always)]
+fn headers(packet: &Packet) -> Option<(Window<{ at::IPV4 }>, Window<{ at::TCP }>)> {
+    let frame = packet.window::<{ EthHdr::LEN + at::IPV4 + at::TCP }>()?;
+    Some((
+        frame.rest::<{ EthHdr::LEN }, _>(),
+        frame.rest::<{ EthHdr::LEN + at::IPV4 }, _>(),
+    ))
+}
+
+/// The segment of a plain packet, see [`crate::ip::Ip::whole`].
 #[inline(always)]
 #[must_use]
-pub fn plain(packet: &Packet) -> Option<Segment<V4>> {
-    // One question for both protocols: Ethernet's shortest frames are longer.
-    let frame = packet.window::<{ EthHdr::LEN + at::IPV4 + at::TCP }>()?;
-    let header = frame.rest::<{ EthHdr::LEN }, { at::IPV4 }>();
-    let head = frame.rest::<{ EthHdr::LEN + at::IPV4 }, { at::TCP }>();
+pub fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V4>> {
+    let (header, head) = headers(packet)?;
+    let segment = Segment {
+        protocol: protocol(header),
+        flags: signs.flags(),
+        length: usize::from(u16::from_be(header.load::<u16, { at::ipv4::LENGTH }>())),
+        l4: EthHdr::LEN + at::IPV4,
+        source: header.peek::<u32, { at::ipv4::SOURCE }>(),
+        destination: header.peek::<u32, { at::ipv4::DESTINATION }>(),
+        ..Segment::NONE
+    };
+    Some(super::whole(segment, head))
+}
+
+/// The flow of a plain packet, see [`crate::ip::Ip::flow`].
+#[inline(always)]
+#[must_use]
+pub fn flow(packet: &Packet) -> Option<Flow<V4>> {
+    let (header, head) = headers(packet)?;
+    let client = header.load::<u32, { at::ipv4::SOURCE }>();
+    Some(super::flow(client, head))
+}
+
+/// Whom a plain packet is for, see [`crate::ip::Ip::target`].
+#[inline(always)]
+#[must_use]
+pub fn target(packet: &Packet) -> Option<Target<V4>> {
+    let (header, head) = headers(packet)?;
+    Some(Target {
+        destination: header.load::<u32, { at::ipv4::DESTINATION }>(),
+        destination_port: head.load::<u16, { at::port::DESTINATION }>(),
+    })
+}
+
+/// The protocol of a plain packet, see [`crate::ip::Ip::carries_plain`].
+#[inline(always)]
+#[must_use]
+pub fn carries_plain(packet: &Packet) -> Option<u8> {
+    Some(protocol(headers(packet)?.0))
+}
+
+#[inline(always)]
+fn protocol(header: Window<{ at::IPV4 }>) -> u8 {
+    header.load::<u8, { at::ipv4::PROTOCOL }>()
+}
+
+/// Whether a packet is plain, see [`crate::ip::Ip::plain`].
+#[inline(always)]
+#[must_use]
+pub fn plain(packet: &Packet) -> Option<Signs> {
+    let (header, head) = headers(packet)?;
     if header.load::<u8, { at::ipv4::VERSION }>() != SIMPLE {
         return None;
     }
@@ -53,23 +110,13 @@ pub fn plain(packet: &Packet) -> Option<Segment<V4>> {
     if EthHdr::LEN + length > packet.length() {
         return None;
     }
-    let (protocol, flags) = match header.load::<u32, { at::ipv4::FRAGMENT }>() & WHOLE {
-        WHOLE_TCP if length >= at::IPV4 + at::TCP => (TCP, head.load::<u8, { at::TCP_FLAGS }>()),
-        WHOLE_UDP if length >= at::IPV4 + at::UDP => (UDP, 0),
-        _ => return None,
-    };
-    Some(super::plain(
-        Segment {
-            protocol,
-            flags,
-            length,
-            l4: EthHdr::LEN + at::IPV4,
-            source: header.load::<u32, { at::ipv4::SOURCE }>(),
-            destination: header.load::<u32, { at::ipv4::DESTINATION }>(),
-            ..Segment::NONE
-        },
-        head,
-    ))
+    match header.load::<u32, { at::ipv4::FRAGMENT }>() & WHOLE {
+        WHOLE_TCP if length >= at::IPV4 + at::TCP => {
+            Some(Signs::tcp(head.load::<u8, { at::TCP_FLAGS }>()))
+        }
+        WHOLE_UDP if length >= at::IPV4 + at::UDP => Some(Signs::UDP),
+        _ => None,
+    }
 }
 
 /// Tells what an IPv4 packet, addressed to us, is.

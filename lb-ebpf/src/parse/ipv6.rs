@@ -1,10 +1,10 @@
 //! IPv6 (RFC 8200).
 
-use lb_common::verdict::Verdict;
+use lb_common::{flow::Signs, verdict::Verdict};
 use network_types::eth::EthHdr;
 
 use super::{
-    Kind, Parsed, Segment, TCP, UDP, at,
+    Flow, Kind, Parsed, Segment, TCP, Target, UDP, at,
     extension::{self, ICMP},
 };
 use crate::{
@@ -34,14 +34,72 @@ fn segment(header: Window<{ at::IPV6 }>, protocol: u8, l4: usize) -> Segment<V6>
     }
 }
 
-/// The segment of a plain packet, see [`crate::ip::Ip::plain`].
+/// The IP header and what is behind it in a plain packet. One question for both protocols: a
+/// datagram of less than 12 bytes isn't plain.
+#[inline(always)]
+fn headers(packet: &Packet) -> Option<(Window<{ at::IPV6 }>, Window<{ at::TCP }>)> {
+    let frame = packet.window::<{ EthHdr::LEN + at::IPV6 + at::TCP }>()?;
+    Some((
+        frame.rest::<{ EthHdr::LEN }, _>(),
+        frame.rest::<{ EthHdr::LEN + at::IPV6 }, _>(),
+    ))
+}
+
+/// The segment of a plain packet, see [`crate::ip::Ip::whole`].
 #[inline(always)]
 #[must_use]
-pub fn plain(packet: &Packet) -> Option<Segment<V6>> {
-    // One question for both protocols: a datagram of less than 12 bytes isn't plain.
-    let frame = packet.window::<{ EthHdr::LEN + at::IPV6 + at::TCP }>()?;
-    let header = frame.rest::<{ EthHdr::LEN }, { at::IPV6 }>();
-    let head = frame.rest::<{ EthHdr::LEN + at::IPV6 }, { at::TCP }>();
+pub fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V6>> {
+    let (header, head) = headers(packet)?;
+    let payload = usize::from(u16::from_be(header.load::<u16, { at::ipv6::LENGTH }>()));
+    let segment = Segment {
+        protocol: protocol(header),
+        flags: signs.flags(),
+        length: at::IPV6 + payload,
+        l4: EthHdr::LEN + at::IPV6,
+        source: Six::peek::<{ at::IPV6 }, { at::ipv6::SOURCE }>(header),
+        destination: Six::peek::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(header),
+        ..Segment::NONE
+    };
+    Some(super::whole(segment, head))
+}
+
+/// The flow of a plain packet, see [`crate::ip::Ip::flow`].
+#[inline(always)]
+#[must_use]
+pub fn flow(packet: &Packet) -> Option<Flow<V6>> {
+    let (header, head) = headers(packet)?;
+    let client = Six::load::<{ at::IPV6 }, { at::ipv6::SOURCE }>(header);
+    Some(super::flow(client, head))
+}
+
+/// Whom a plain packet is for, see [`crate::ip::Ip::target`].
+#[inline(always)]
+#[must_use]
+pub fn target(packet: &Packet) -> Option<Target<V6>> {
+    let (header, head) = headers(packet)?;
+    Some(Target {
+        destination: Six::load::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(header),
+        destination_port: head.load::<u16, { at::port::DESTINATION }>(),
+    })
+}
+
+/// The protocol of a plain packet, see [`crate::ip::Ip::carries_plain`].
+#[inline(always)]
+#[must_use]
+pub fn carries_plain(packet: &Packet) -> Option<u8> {
+    Some(protocol(headers(packet)?.0))
+}
+
+#[inline(always)]
+fn protocol(header: Window<{ at::IPV6 }>) -> u8 {
+    header.load::<u8, { at::ipv6::NEXT }>()
+}
+
+/// Whether a packet is plain, see [`crate::ip::Ip::plain`].
+#[inline(always)]
+#[must_use]
+pub fn plain(packet: &Packet) -> Option<Signs> {
+    let (header, head) = headers(packet)?;
     if header.load::<u8, { at::ipv6::VERSION }>() >> 4 != 6 {
         return None;
     }
@@ -49,23 +107,11 @@ pub fn plain(packet: &Packet) -> Option<Segment<V6>> {
     if EthHdr::LEN + at::IPV6 + payload > packet.length() {
         return None;
     }
-    let (protocol, flags) = match header.load::<u8, { at::ipv6::NEXT }>() {
-        TCP if payload >= at::TCP => (TCP, head.load::<u8, { at::TCP_FLAGS }>()),
-        UDP if payload >= at::UDP => (UDP, 0),
-        _ => return None,
-    };
-    Some(super::plain(
-        Segment {
-            protocol,
-            flags,
-            length: at::IPV6 + payload,
-            l4: EthHdr::LEN + at::IPV6,
-            source: Six::load::<{ at::IPV6 }, { at::ipv6::SOURCE }>(header),
-            destination: Six::load::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(header),
-            ..Segment::NONE
-        },
-        head,
-    ))
+    match header.load::<u8, { at::ipv6::NEXT }>() {
+        TCP if payload >= at::TCP => Some(Signs::tcp(head.load::<u8, { at::TCP_FLAGS }>())),
+        UDP if payload >= at::UDP => Some(Signs::UDP),
+        _ => None,
+    }
 }
 
 /// Tells what an IPv6 packet, addressed to us, is.

@@ -5,15 +5,16 @@ pub mod extension;
 pub mod ipv4;
 pub mod ipv6;
 
-use core::hint;
-
-use lb_common::{flow::tcp, verdict::Verdict};
+use lb_common::{
+    flow::{Signs, tcp},
+    verdict::Verdict,
+};
 use network_types::ip::IpProto;
 
 use crate::{
     ip::{Address, Ip},
     node,
-    packet::{MAX_OFFSET, Packet, Window, opaque},
+    packet::{MAX_OFFSET, Packet, Window},
 };
 
 /// Offsets into headers, and their lengths.
@@ -201,19 +202,15 @@ impl<I: Ip> Parsed<I> {
     }
 }
 
-/// A flow as the client began it; addresses and ports as they lie in the packet.
+/// A flow of a VIP as the client began it; address and ports as they lie in the packet.
 #[derive(Clone, Copy)]
 pub struct Flow<I: Ip> {
     /// The client's address.
     pub client: I::Address,
-    /// The VIP.
-    pub vip: I::Address,
     /// The client's port.
     pub client_port: u16,
     /// The port of the VIP that it speaks to.
     pub vip_port: u16,
-    /// IP protocol number.
-    pub protocol: u8,
 }
 
 impl<I: Ip> Flow<I> {
@@ -292,32 +289,147 @@ impl<I: Ip> Segment<I> {
         tcp::opens(self.flags)
     }
 
+    /// What it says of its flow.
+    #[inline(always)]
+    #[must_use]
+    pub fn signs(&self) -> Signs {
+        Signs::of(self.is_tcp(), self.flags)
+    }
+
     /// The flow of a packet that goes to the VIP.
     #[inline(always)]
     #[must_use]
     pub fn flow(&self) -> Flow<I> {
         Flow {
             client: self.source,
-            vip: self.destination,
             client_port: self.source_port,
             vip_port: self.destination_port,
-            protocol: self.protocol,
         }
     }
 }
 
-/// A plain segment with the ports that its header, `head`, begins with.
+/// Whom a segment is for; address and port as they lie in the packet.
+#[derive(Clone, Copy)]
+pub struct Target<I: Ip> {
+    /// Destination address.
+    pub destination: I::Address,
+    /// Destination port.
+    pub destination_port: u16,
+}
+
+/// A segment of which each way reads what it needs.
+pub trait Reading<I: Ip> {
+    /// Whether it is in a plain packet, and is read there: each time again, for that is one
+    /// load, where what is kept meanwhile costs a store and a load. Nothing of it is ever `None`.
+    /// Else it has been read before.
+    const PLAIN: bool;
+
+    /// IP protocol number.
+    fn protocol(&self) -> Option<u8>;
+    /// What it says of its flow.
+    fn signs(&self) -> Signs;
+    /// Whom it is for.
+    fn target(&self) -> Option<Target<I>>;
+    /// The flow of a segment that goes to the VIP.
+    fn flow(&self) -> Option<Flow<I>>;
+    /// All of it.
+    fn whole(&self) -> Option<Segment<I>>;
+}
+
+/// A plain packet: without tags, options and extensions, and whole.
+pub struct Plain<'a> {
+    packet: &'a Packet,
+    signs: Signs,
+}
+
+impl<'a> Plain<'a> {
+    /// The packet, if it is one.
+    #[inline(always)]
+    #[must_use]
+    pub fn of<I: Ip>(packet: &'a Packet) -> Option<Self> {
+        let signs = I::plain(packet)?;
+        Some(Plain { packet, signs })
+    }
+}
+
+impl<I: Ip> Reading<I> for Plain<'_> {
+    const PLAIN: bool = true;
+
+    #[inline(always)]
+    fn protocol(&self) -> Option<u8> {
+        I::carries_plain(self.packet)
+    }
+
+    #[inline(always)]
+    fn signs(&self) -> Signs {
+        self.signs
+    }
+
+    #[inline(always)]
+    fn target(&self) -> Option<Target<I>> {
+        I::target(self.packet)
+    }
+
+    #[inline(always)]
+    fn flow(&self) -> Option<Flow<I>> {
+        I::flow(self.packet)
+    }
+
+    #[inline(always)]
+    fn whole(&self) -> Option<Segment<I>> {
+        I::whole(self.packet, self.signs)
+    }
+}
+
+impl<I: Ip> Reading<I> for Segment<I> {
+    const PLAIN: bool = false;
+
+    #[inline(always)]
+    fn protocol(&self) -> Option<u8> {
+        Some(self.protocol)
+    }
+
+    #[inline(always)]
+    fn signs(&self) -> Signs {
+        Segment::signs(self)
+    }
+
+    #[inline(always)]
+    fn target(&self) -> Option<Target<I>> {
+        Some(Target {
+            destination: self.destination,
+            destination_port: self.destination_port,
+        })
+    }
+
+    #[inline(always)]
+    fn flow(&self) -> Option<Flow<I>> {
+        Some(Segment::flow(self))
+    }
+
+    #[inline(always)]
+    fn whole(&self) -> Option<Segment<I>> {
+        Some(*self)
+    }
+}
+
+/// The flow from a client, by the ports that its packet's header, `head`, begins with.
 #[inline(always)]
-fn plain<I: Ip>(segment: Segment<I>, head: Window<{ at::TCP }>) -> Segment<I> {
-    // The compiler would keep whatever follows from the protocol beside it.
-    let protocol = opaque(u64::from(segment.protocol));
-    // SAFETY: it still is the same number.
-    unsafe { hint::assert_unchecked(protocol <= u64::from(u8::MAX)) };
+fn flow<I: Ip>(client: I::Address, head: Window<{ at::TCP }>) -> Flow<I> {
     let [a, b, c, d] = head.load::<u32, { at::port::SOURCE }>().to_ne_bytes();
+    Flow {
+        client,
+        client_port: u16::from_ne_bytes([a, b]),
+        vip_port: u16::from_ne_bytes([c, d]),
+    }
+}
+
+/// The segment of a plain packet, with the ports that its header, `head`, begins with.
+#[inline(always)]
+fn whole<I: Ip>(segment: Segment<I>, head: Window<{ at::TCP }>) -> Segment<I> {
     Segment {
-        protocol: protocol as u8,
-        source_port: u16::from_ne_bytes([a, b]),
-        destination_port: u16::from_ne_bytes([c, d]),
+        source_port: head.peek::<u16, { at::port::SOURCE }>(),
+        destination_port: head.peek::<u16, { at::port::DESTINATION }>(),
         ..segment
     }
 }

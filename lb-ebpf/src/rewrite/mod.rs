@@ -12,7 +12,7 @@ use crate::{
     frame::{self, Frame},
     icmp::{Message, Quoted},
     ip::Ip,
-    maps::{self, BackendRef, HopRef},
+    maps::{BackendRef, HopRef},
     outcome::{Outcome, Step},
     packet::Packet,
     parse::Segment,
@@ -124,9 +124,9 @@ pub fn forward<I: Ip, const PLAIN: bool>(
 /// it and has no tags. False when nothing is done.
 #[inline(always)]
 #[must_use]
-pub fn direct<I: Ip>(packet: &Packet, segment: &Segment<I>, backend: BackendRef) -> bool {
+pub fn direct<I: Ip>(packet: &Packet, backend: BackendRef) -> bool {
     backend.is_direct()
-        && segment.length <= usize::from(backend.mtu())
+        && I::length(packet, &Frame::PLAIN).is_some_and(|length| length <= backend.mtu())
         && backend.has_no_tags()
         && packet.window().is_some_and(|head| {
             frame::address(head, backend.hop().macs());
@@ -227,73 +227,27 @@ pub fn forward_error<I: Ip>(
     }
 }
 
-/// How what came from a backend goes back to its client. Plain fields, all of them always
-/// set: see [`crate::parse::Parsed`].
-pub struct WayBack {
-    /// What became of a packet that may not go further.
-    pub refused: Option<Outcome>,
-    /// Whether the way is known. Else the kernel finds it, and counts the hop itself.
-    pub is_known: bool,
-    hop: HopRef,
-}
-
-/// How what came from a backend, `length` bytes long, goes back to `client`. Its server is
-/// `told` when a segment is too long.
+/// What became of a packet of `length` bytes that may not go back to its client by this hop.
+/// Its server is `told` when a segment is too long.
 #[inline(always)]
 #[must_use]
-pub fn way_back<I: Ip>(
+pub fn refused_back<I: Ip>(
     packet: &Packet,
     frame: &Frame,
     length: usize,
     told: Option<(Carried, &Segment<I>)>,
-    client: I::Address,
-) -> WayBack {
-    let Some(hop) = maps::route(client) else {
-        return WayBack {
-            refused: None,
-            is_known: false,
-            hop: BackendRef::none().hop(),
-        };
-    };
-    let refused = if is_last::<I>(packet, frame) {
-        Some(Outcome::here(Verdict::DropTtl))
-    } else if length > usize::from(hop.mtu()) {
-        Some(match told {
-            Some((carried, segment)) => too_big::answer(packet, segment, carried, hop.mtu()),
-            None => Outcome::here(Verdict::DropTooBig),
-        })
-    } else {
-        None
-    };
-    WayBack {
-        refused,
-        is_known: true,
-        hop,
+    hop: HopRef,
+) -> Option<Outcome> {
+    if is_last::<I>(packet, frame) {
+        return Some(Outcome::here(Verdict::DropTtl));
     }
-}
-
-/// Sends what came from `backend`, `translated`, back to its client.
-#[inline(always)]
-#[must_use]
-pub fn send_back(
-    packet: &Packet,
-    frame: &Frame,
-    backend: BackendRef,
-    way: &WayBack,
-    translated: Option<()>,
-    verdict: Verdict,
-) -> Outcome {
-    if translated.is_none() {
-        return Outcome::here(Verdict::DropInternal);
+    if length <= usize::from(hop.mtu()) {
+        return None;
     }
-    let mut outcome = Outcome::here(Verdict::ReturnKernel);
-    if way.is_known {
-        if let Some(refused) = frame::send(packet, frame, way.hop) {
-            return Outcome::here(refused);
-        }
-        outcome = Outcome::to(verdict, way.hop);
-    }
-    outcome.from_backend(backend)
+    Some(match told {
+        Some((carried, segment)) => too_big::answer(packet, segment, carried, hop.mtu()),
+        None => Outcome::here(Verdict::DropTooBig),
+    })
 }
 
 /// Whether a packet's time to live ends here (RFC 1812 section 5.3.1, RFC 8200 section 3).

@@ -3,15 +3,14 @@
 
 use lb_common::{
     abi::{Forward, Owner},
-    flow::{self, Entry, tcp},
+    flow::{self, Entry, Tick},
     limits::MAX_NAT_SHARED,
     verdict::Verdict,
 };
 
 use super::{
-    Carried, Way, send_back,
+    Carried, Way, refused_back,
     translate::{self, Translation},
-    way_back,
 };
 use crate::{
     clock,
@@ -19,7 +18,7 @@ use crate::{
     frame::{self, Frame},
     icmp::{Message, Quoted},
     ip::{Edit, Ip, New},
-    maps::{BackendRef, EndpointRef},
+    maps::{self, BackendRef, EndpointRef},
     outcome::Outcome,
     packet::Packet,
     parse::{Flow, Segment, at},
@@ -145,6 +144,8 @@ pub struct Sides<I: Ip> {
 pub struct Origin<K> {
     /// The backend that the server is in it.
     pub backend: BackendRef,
+    /// The VIP's port.
+    vip_port: u16,
     /// Its key.
     key: K,
     /// Its entry.
@@ -156,43 +157,44 @@ pub struct Origin<K> {
 #[inline(always)]
 #[must_use]
 pub fn origin<I: Ip, F: Flows<I>>(sides: &Sides<I>, server: EndpointRef) -> Option<Origin<F::Key>> {
-    let mut number = server.number() as u16;
+    let mut number = server.number() & 0xffff;
     let mut endpoint = server;
     for _ in 0..MAX_NAT_SHARED {
         if number == 0 {
             return None;
         }
-        let backend = BackendRef::get(number);
+        let backend = BackendRef::get(number as u16);
         // The flow as the client began it.
+        let vip_port = backend.spoken_from(sides.server_port);
         let flow = Flow {
             client: sides.client,
-            vip: backend.vip(),
             client_port: sides.client_port,
-            vip_port: backend.spoken_from(sides.server_port),
-            protocol: sides.protocol,
+            vip_port,
         };
         let key = F::key(&flow, endpoint);
         if let Some(entry) = F::at_home(&key)
-            && entry.backend() == number
+            && u32::from(entry.backend()) == number
         {
             return Some(Origin {
                 backend,
+                vip_port,
                 key,
                 entry,
             });
         }
         if let Some(Found { entry, .. }) = F::find(&key)
-            && entry.backend() == number
+            && u32::from(entry.backend()) == number
         {
             return Some(Origin {
                 backend,
+                vip_port,
                 key,
                 entry,
             });
         }
-        number = backend.sharing();
+        number = u32::from(backend.sharing());
         if number != 0 {
-            endpoint = service::by::<I>(BackendRef::get(number), sides.protocol)?;
+            endpoint = service::by::<I>(BackendRef::get(number as u16), sides.protocol)?;
         }
     }
     None
@@ -200,9 +202,8 @@ pub fn origin<I: Ip, F: Flows<I>>(sides: &Sides<I>, server: EndpointRef) -> Opti
 
 /// A flow's entry after a server's answer; `None` where it stays as it is.
 #[inline(always)]
-fn answered<I: Ip>(entry: Entry, segment: &Segment<I>) -> Option<Entry> {
-    let now = clock::tick();
-    if entry.age() == now && !tcp::closes(segment.flags) {
+fn answered<I: Ip>(entry: Entry, segment: &Segment<I>, now: Tick) -> Option<Entry> {
+    if flow::is_settled_for_server(entry, now, segment.signs()) {
         return None;
     }
     let state = flow::after_server(entry.state(), segment.is_tcp(), segment.flags);
@@ -217,16 +218,17 @@ pub fn answer<I: Ip, F: Flows<I>>(
     frame: &Frame,
     segment: &Segment<I>,
     origin: &Origin<F::Key>,
+    now: Tick,
 ) -> Outcome {
     // Once in a tick, so it is looked for again rather than its place kept.
-    if let Some(entry) = answered(origin.entry, segment)
+    if let Some(entry) = answered(origin.entry, segment, now)
         && let Some(found) = F::find(&origin.key)
         && found.entry == origin.entry
     {
         F::change(F::slot(found), entry);
     }
     let backend = origin.backend;
-    let to = source(backend.vip(), backend.spoken_from(segment.source_port));
+    let to = source(backend.vip(), origin.vip_port);
     returned(packet, frame, segment, Carried::Segment, backend, &to)
 }
 
@@ -240,7 +242,7 @@ pub fn answer_full<I: Ip>(
     backend: BackendRef,
     held: Held,
 ) -> Outcome {
-    if let Some(entry) = answered(held.slot.entry, segment) {
+    if let Some(entry) = answered(held.slot.entry, segment, clock::tick()) {
         crate::flow::change(held.slot, entry);
     }
     let to = both(backend, &held.owner);
@@ -293,13 +295,25 @@ pub fn returned<I: Ip>(
         Carried::Segment => Verdict::ReturnNat,
         Carried::Fragment => Verdict::ReturnFragment,
     };
+    // Each way by itself: on neither is asked for again which one it is.
+    let Some(hop) = maps::route(client) else {
+        // The kernel finds the way, and counts the hop.
+        return match translate::packet(packet, frame, segment, carried, to) {
+            Some(()) => Outcome::here(Verdict::ReturnKernel).from_backend(backend),
+            None => Outcome::here(Verdict::DropInternal),
+        };
+    };
     let told = Some((carried, segment));
-    let way = way_back(packet, frame, segment.length, told, client);
-    if let Some(refused) = way.refused {
+    if let Some(refused) = refused_back(packet, frame, segment.length, told, hop) {
         return refused;
     }
     let mut to = *to;
-    to.edit.hop = way.is_known;
-    let translated = translate::packet(packet, frame, segment, carried, &to);
-    send_back(packet, frame, backend, &way, translated, verdict)
+    to.edit.hop = true;
+    if translate::packet(packet, frame, segment, carried, &to).is_none() {
+        return Outcome::here(Verdict::DropInternal);
+    }
+    match frame::send(packet, frame, hop) {
+        Some(refused) => Outcome::here(refused),
+        None => Outcome::to(verdict, hop).from_backend(backend),
+    }
 }

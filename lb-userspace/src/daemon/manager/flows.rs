@@ -263,13 +263,7 @@ const TABLES: [(&str, &[&str]); 9] = [
     ("backends", &["BACKENDS", "TUNNELS", "LOADS"]),
     (
         "counters",
-        &[
-            "VERDICTS",
-            "TO_BACKENDS",
-            "TO_CLIENTS",
-            "CONNECTIONS",
-            "TOO_BIG",
-        ],
+        &["VERDICTS", "TRAFFIC", "CONNECTIONS", "TOO_BIG"],
     ),
     ("fragments", &["FRAGMENTS"]),
     ("new connections", &["OPENED", "WATCH", "WATCH_COUNTS"]),
