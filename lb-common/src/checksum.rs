@@ -47,6 +47,20 @@ impl Delta {
         Delta(self.0 + NOTHING + sum(new) - sum(old))
     }
 
+    /// A change whose difference is known: [`Delta::folded`], or the complement of that for the
+    /// same change the other way round.
+    #[must_use]
+    #[inline(always)]
+    pub const fn known(self, difference: u16) -> Self {
+        Delta(self.0 + difference as u64)
+    }
+
+    /// The difference in one word; never 0.
+    #[must_use]
+    pub const fn folded(self) -> u16 {
+        fold(self.0)
+    }
+
     /// A word becomes less by `less`, which doesn't make it negative.
     #[must_use]
     #[inline(always)]
@@ -214,6 +228,25 @@ mod tests {
             for checksum in 0..u16::MAX {
                 let eight = Delta::new().eight(old, new);
                 assert_eq!(eight.apply(checksum), pairs.apply(checksum));
+            }
+        }
+    }
+
+    #[test]
+    fn a_known_difference_is_the_change_itself() {
+        let ends = [
+            ([0; 4], [1, 0, 0, 0]),
+            ([7, 8, 9, u32::MAX], [1, 2, 3, 4]),
+            ([5; 4], [5; 4]),
+        ];
+        for (one, other) in ends {
+            let there = Delta::new().eight(one, other);
+            let back = Delta::new().eight(other, one);
+            for checksum in 0..u16::MAX {
+                let known = Delta::new().known(there.folded());
+                assert_eq!(known.apply(checksum), there.apply(checksum));
+                let undone = Delta::new().known(!there.folded());
+                assert_eq!(undone.apply(checksum), back.apply(checksum));
             }
         }
     }

@@ -110,7 +110,7 @@ pub fn follow<I: Ip>(packet: &Packet, frame: &Frame, segment: &Segment<I>) -> Ou
         };
         nat::both(backend, &held.owner)
     } else {
-        nat::source(backend.vip(), 0)
+        nat::source(backend, 0)
     };
     nat::returned(packet, frame, segment, Carried::Fragment, backend, &to)
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What CPUs count in.
-const REGIONS: [&str; 4] = ["VERDICTS", "TRAFFIC", "CONNECTIONS", "CURSORS"];
+const REGIONS: [&str; 4] = ["VERDICTS", "BACKEND_TRAFFIC", "CONNECTIONS", "CURSORS"];
 const BACKENDS: u32 = MAX_BACKENDS + 1;
 
 type Words = BTreeMap<(&'static str, u32), u64>;
@@ -72,10 +72,10 @@ fn a_cpu_counts_in_its_own_block() {
         let expected = Words::from([
             (("VERDICTS", verdict(Verdict::ForwardNew)), 1),
             (("VERDICTS", verdict(Verdict::ReturnKernel)), 1),
-            (("TRAFFIC", there), 1),
-            (("TRAFFIC", there + 1), syn.len() as u64),
-            (("TRAFFIC", back), 1),
-            (("TRAFFIC", back + 1), answer.len() as u64),
+            (("BACKEND_TRAFFIC", there), 1),
+            (("BACKEND_TRAFFIC", there + 1), syn.len() as u64),
+            (("BACKEND_TRAFFIC", back), 1),
+            (("BACKEND_TRAFFIC", back + 1), answer.len() as u64),
             (("CONNECTIONS", at(BACKENDS, server, 1)), 1),
             (("CURSORS", at(MAX_SERVICES, 2, 1)), 1),
         ]);

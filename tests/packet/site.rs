@@ -103,7 +103,7 @@ pub fn dsr(number: u16, port: u16, protocol: u8, egress: Egress) -> Backend {
         vip: ipv4(VIP),
         port: port.to_be(),
         vip_port: port.to_be(),
-        egress: slot,
+        egress: slot as u8,
         mtu: MTU,
         destination: mac_of(number),
         source,

@@ -1,5 +1,5 @@
 use super::{Address, Mac, Record};
-use crate::tags::Tags;
+use crate::{checksum::Delta, limits::MAX_INTERFACES, tags::Tags};
 
 /// Whether a backend takes new flows, and keeps those that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +108,9 @@ pub struct Backend {
     /// Another backend with this address, port and protocol, in a `nat` service; 0 for none.
     pub sharing: u16,
     /// The place in the device map of the interface behind which it is.
-    pub egress: u16,
+    pub egress: u8,
+    /// IP protocol number.
+    pub protocol: u8,
     /// The longest IP packet that the way there takes, in bytes, outer headers included.
     pub mtu: u16,
     /// The VLAN tags that frames carry there.
@@ -121,16 +123,16 @@ pub struct Backend {
     pub state: u8,
     /// [`Forward`].
     pub forward: u8,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// What a one's complement sum changes by when the server's address becomes the VIP's, see
+    /// [`Backend::translating`].
+    pub difference: u16,
 }
 
 // SAFETY: the fields' sizes add up to the checked size, so there is no padding;
 // integers and byte arrays take every bit pattern.
 unsafe impl Record for Backend {}
 const _: () = assert!(16 + 16 + 8 + 2 + 2 + 4 + 6 + 6 + 4 == size_of::<Backend>());
+const _: () = assert!(MAX_INTERFACES <= 1 << 8);
 const _: () = assert!(size_of::<Backend>() == 64);
 
 impl Backend {
@@ -143,13 +145,20 @@ impl Backend {
         service: 0,
         sharing: 0,
         egress: 0,
+        protocol: 0,
         mtu: 0,
         tags: Tags::NONE,
         destination: [0; 6],
         source: [0; 6],
         state: BackendState::Free as u8,
         forward: 0,
-        protocol: 0,
-        reserved: 0,
+        difference: 0,
     };
+
+    /// The same, with the difference between its two addresses.
+    #[must_use]
+    pub const fn translating(self) -> Self {
+        let difference = Delta::new().eight(self.address, self.vip).folded();
+        Backend { difference, ..self }
+    }
 }

@@ -114,7 +114,7 @@ pub struct Edit<I: Ip> {
     pub destination: New<I::Address>,
 }
 
-/// Another value, perhaps. Both fields are always set: not all verifiers see that the
+/// Another value, perhaps. All fields are always set: not all verifiers see that the
 /// unset one of an `Option` is never used.
 #[derive(Clone, Copy)]
 pub struct New<T> {
@@ -122,6 +122,10 @@ pub struct New<T> {
     pub is_given: bool,
     /// Which.
     pub value: T,
+    /// Whether it is known what it changes a sum by.
+    pub is_known: bool,
+    /// By what, see [`Delta::known`].
+    pub difference: u16,
 }
 
 impl<T> New<T> {
@@ -131,24 +135,39 @@ impl<T> New<T> {
         New {
             is_given: true,
             value,
+            is_known: false,
+            difference: 0,
+        }
+    }
+
+    /// This value, which changes a sum by so much.
+    #[inline(always)]
+    pub fn by(value: T, difference: u16) -> Self {
+        New {
+            is_known: true,
+            difference,
+            ..New::to(value)
+        }
+    }
+
+    const fn none(value: T) -> Self {
+        New {
+            is_given: false,
+            value,
+            is_known: false,
+            difference: 0,
         }
     }
 }
 
 impl New<u16> {
     /// The value stays as it is.
-    pub const NONE: New<u16> = New {
-        is_given: false,
-        value: 0,
-    };
+    pub const NONE: New<u16> = New::none(0);
 }
 
 impl<A: Address> New<A> {
     /// The address stays as it is.
-    pub const KEPT: New<A> = New {
-        is_given: false,
-        value: A::NONE,
-    };
+    pub const KEPT: New<A> = New::none(A::NONE);
 }
 
 impl<I: Ip> Edit<I> {

@@ -4,7 +4,7 @@ use lb_common::{
     flow::Signs,
 };
 
-use super::{Edit, Ip};
+use super::{Edit, Ip, New};
 use crate::{
     answer::{self, too_big},
     frame::Frame,
@@ -28,6 +28,18 @@ fn hop(header: Window<{ at::IPV4 }>) {
     header.store::<u16, { at::ipv4::TTL }>(lifetime.wrapping_sub(HOP));
     let checksum = header.load::<u16, { at::ipv4::CHECKSUM }>();
     header.store::<u16, { at::ipv4::CHECKSUM }>(checksum::after_less(checksum, HOP));
+}
+
+/// Writes another address to byte `AT` of the header; `delta` and the difference that it makes.
+#[inline(always)]
+fn replace<const AT: usize>(header: Window<{ at::IPV4 }>, new: New<u32>, delta: Delta) -> Delta {
+    let delta = if new.is_known {
+        delta.known(new.difference)
+    } else {
+        delta.pair(header.load::<u32, AT>(), new.value)
+    };
+    header.store::<u32, AT>(new.value);
+    delta
 }
 
 impl Ip for V4 {
@@ -141,14 +153,10 @@ impl Ip for V4 {
         }
         let mut addresses = Delta::new();
         if edit.source.is_given {
-            let new = edit.source.value;
-            addresses = addresses.pair(header.load::<u32, { at::ipv4::SOURCE }>(), new);
-            header.store::<u32, { at::ipv4::SOURCE }>(new);
+            addresses = replace::<{ at::ipv4::SOURCE }>(header, edit.source, addresses);
         }
         if edit.destination.is_given {
-            let new = edit.destination.value;
-            addresses = addresses.pair(header.load::<u32, { at::ipv4::DESTINATION }>(), new);
-            header.store::<u32, { at::ipv4::DESTINATION }>(new);
+            addresses = replace::<{ at::ipv4::DESTINATION }>(header, edit.destination, addresses);
         }
         let mut all = addresses;
         if edit.hop {

@@ -1,18 +1,29 @@
 use lb_common::{abi::Family, checksum::Delta, flow::Signs};
 
-use super::{Edit, Ip, Six};
+use super::{Edit, Ip, New, Six};
 use crate::{
     answer::{self, too_big},
     frame::Frame,
     icmp::{self, Quoted},
     outcome::Outcome,
-    packet::{Context, Packet},
+    packet::{Context, Packet, Window},
     parse::{self, Flow, Parsed, Segment, Target, at},
 };
 
 /// IPv6 (RFC 8200).
 #[derive(Clone, Copy)]
 pub struct V6;
+
+/// Writes another address to byte `AT` of the header; `delta` and the difference that it makes.
+#[inline(always)]
+fn replace<const AT: usize>(header: Window<{ at::IPV6 }>, new: New<Six>, delta: Delta) -> Delta {
+    if new.is_known {
+        new.value.store::<{ at::IPV6 }, AT>(header);
+        delta.known(new.difference)
+    } else {
+        new.value.replace::<{ at::IPV6 }, AT>(header, delta)
+    }
+}
 
 impl Ip for V6 {
     type Address = Six;
@@ -124,12 +135,10 @@ impl Ip for V6 {
             header.store::<u8, { at::ipv6::HOP_LIMIT }>(limit.wrapping_sub(1));
         }
         if edit.source.is_given {
-            let new = edit.source.value;
-            addresses = new.replace::<{ at::IPV6 }, { at::ipv6::SOURCE }>(header, addresses);
+            addresses = replace::<{ at::ipv6::SOURCE }>(header, edit.source, addresses);
         }
         if edit.destination.is_given {
-            let new = edit.destination.value;
-            addresses = new.replace::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(header, addresses);
+            addresses = replace::<{ at::ipv6::DESTINATION }>(header, edit.destination, addresses);
         }
         Some(addresses)
     }

@@ -1,4 +1,4 @@
-use core::mem::offset_of;
+use core::{mem::offset_of, ptr};
 
 use lb_common::{
     abi::{self, Backend, BackendState, Forward, Hop, Tunnel},
@@ -108,8 +108,16 @@ impl BackendRef {
     /// The place in the device map of the interface that leads to it.
     #[inline(always)]
     #[must_use]
-    pub fn egress(self) -> u16 {
+    pub fn egress(self) -> u8 {
         field!(self.record, egress)
+    }
+
+    /// What a one's complement sum changes by when its own address becomes its VIP's; the
+    /// complement of it the other way round.
+    #[inline(always)]
+    #[must_use]
+    pub fn difference(self) -> u16 {
+        field!(self.record, difference)
     }
 
     /// Whether frames carry no VLAN tags on the way to it.
@@ -212,11 +220,13 @@ impl HopRef {
         HopRef(hop)
     }
 
-    /// The interface's place in the device map.
+    /// The interface's place in the device map: the lower byte, for in a backend's record there is
+    /// something else above it.
     #[inline(always)]
     #[must_use]
-    pub fn egress(self) -> u16 {
-        field!(self.0, egress)
+    pub fn egress(self) -> u8 {
+        // SAFETY: a byte of the record, which is in a map.
+        unsafe { ptr::read_volatile(self.0.cast::<u8>()) }
     }
 
     /// The longest IP packet that the way takes.

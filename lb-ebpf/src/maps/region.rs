@@ -97,7 +97,7 @@ regions! {
     cursors = CURSORS: [[Cursor; limits::MAX_SERVICES as usize]; limits::MAX_CPUS];
     /// What came for backends, by their numbers, and each time behind it what came from them for
     /// clients (`nat` only: with `dsr` it takes another way).
-    traffic = TRAFFIC: [[Traffic; 2 * (limits::MAX_BACKENDS as usize + 1)]; limits::MAX_CPUS];
+    traffic = BACKEND_TRAFFIC: [[Traffic; 2 * (limits::MAX_BACKENDS as usize + 1)]; limits::MAX_CPUS];
     /// Connections that were scheduled to them.
     connections = CONNECTIONS: [[u64; limits::MAX_BACKENDS as usize + 1]; limits::MAX_CPUS];
 }

@@ -42,7 +42,7 @@ pub fn forward<I: Ip>(
         edit: Edit {
             hop: true,
             source: New::KEPT,
-            destination: New::to(backend.address()),
+            destination: New::by(backend.address(), !backend.difference()),
         },
         source_port: New::NONE,
         destination_port: New::to(backend.heard_at(port)),
@@ -73,7 +73,7 @@ pub fn forward_full<I: Ip>(
         edit: Edit {
             hop: true,
             source: New::to(address),
-            destination: New::to(backend.address()),
+            destination: New::by(backend.address(), !backend.difference()),
         },
         source_port: New::to(port),
         destination_port: New::to(heard),
@@ -228,7 +228,7 @@ pub fn answer<I: Ip, F: Flows<I>>(
         F::change(F::slot(found), entry);
     }
     let backend = origin.backend;
-    let to = source(backend.vip(), origin.vip_port);
+    let to = source(backend, origin.vip_port);
     returned(packet, frame, segment, Carried::Segment, backend, &to)
 }
 
@@ -249,14 +249,14 @@ pub fn answer_full<I: Ip>(
     returned(packet, frame, segment, Carried::Segment, backend, &to)
 }
 
-/// The VIP for the server as a packet's source.
+/// The VIP for the server, `backend`, as a packet's source.
 #[inline(always)]
 #[must_use]
-pub fn source<I: Ip>(vip: I::Address, port: u16) -> Translation<I> {
+pub fn source<I: Ip>(backend: BackendRef, port: u16) -> Translation<I> {
     Translation {
         edit: Edit {
             hop: false,
-            source: New::to(vip),
+            source: New::by(backend.vip(), backend.difference()),
             destination: New::KEPT,
         },
         source_port: New::to(port),
@@ -269,7 +269,7 @@ pub fn source<I: Ip>(vip: I::Address, port: u16) -> Translation<I> {
 #[must_use]
 pub fn both<I: Ip>(backend: BackendRef, owner: &Owner) -> Translation<I> {
     let client = ports::client(owner);
-    let mut to = source(backend.vip(), owner.vip_port);
+    let mut to = source(backend, owner.vip_port);
     to.edit.destination = New::to(client);
     to.destination_port = New::to(owner.client_port);
     to

@@ -42,7 +42,7 @@ impl Counters {
     pub fn open(object: &Object) -> Result<Self, DatapathError> {
         Ok(Counters {
             verdicts: object.shared("VERDICTS")?,
-            traffic: object.shared("TRAFFIC")?,
+            traffic: object.shared("BACKEND_TRAFFIC")?,
             connections: object.shared("CONNECTIONS")?,
         })
     }

@@ -49,7 +49,7 @@ pub const NAMES: [&str; 18] = [
     "ROUTES6",
     "VERDICTS",
     "CURSORS",
-    "TRAFFIC",
+    "BACKEND_TRAFFIC",
     "CONNECTIONS",
 ];
 
@@ -75,7 +75,7 @@ fn size(name: &str, identity: &Identity, cpus: u32) -> usize {
         "ROUTES6" => routes * size_of::<Route6>(),
         "VERDICTS" => cpus * size_of::<VerdictCounts>(),
         "CURSORS" => cpus * limits::MAX_SERVICES as usize * size_of::<Cursor>(),
-        "TRAFFIC" => cpus * 2 * backends * size_of::<Traffic>(),
+        "BACKEND_TRAFFIC" => cpus * 2 * backends * size_of::<Traffic>(),
         "CONNECTIONS" => cpus * backends * size_of::<u64>(),
         _ => unreachable!("{name} is one of NAMES"),
     }

@@ -205,7 +205,7 @@ fn is_tunnel(forward: Forward) -> bool {
 /// does whom it shares its server with.
 fn record(id: Id, service: u32, wanted: &TargetBackend, known: Option<&Backend>) -> Backend {
     let known_hop = known.filter(|record| record.mtu != 0).map(|record| Hop {
-        egress: record.egress,
+        egress: record.egress.into(),
         mtu: record.mtu,
         tags: record.tags,
         destination: record.destination,
@@ -229,14 +229,15 @@ fn record(id: Id, service: u32, wanted: &TargetBackend, known: Option<&Backend>)
         vip_port: id.service.port.to_be(),
         service: service as u16,
         sharing: known.map_or(0, |known| known.sharing),
-        egress: hop.egress,
+        egress: hop.egress as u8,
+        protocol: id.service.protocol_number(),
         mtu: hop.mtu,
         tags: hop.tags,
         destination: hop.destination,
         source: hop.source,
         state: state as u8,
         forward: id.forward as u8,
-        protocol: id.service.protocol_number(),
-        reserved: 0,
+        difference: 0,
     }
+    .translating()
 }

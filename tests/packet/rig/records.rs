@@ -114,7 +114,8 @@ impl Rig {
     /// Puts a backend.
     pub fn backend(&mut self, number: u16, backend: &Backend) {
         self.numbers.insert(number);
-        self.tables.backends.store(u32::from(number), backend);
+        let backend = backend.translating();
+        self.tables.backends.store(u32::from(number), &backend);
     }
 
     /// Every backend that there is.

@@ -263,7 +263,7 @@ const TABLES: [(&str, &[&str]); 9] = [
     ("backends", &["BACKENDS", "TUNNELS", "LOADS"]),
     (
         "counters",
-        &["VERDICTS", "TRAFFIC", "CONNECTIONS", "TOO_BIG"],
+        &["VERDICTS", "BACKEND_TRAFFIC", "CONNECTIONS", "TOO_BIG"],
     ),
     ("fragments", &["FRAGMENTS"]),
     ("new connections", &["OPENED", "WATCH", "WATCH_COUNTS"]),

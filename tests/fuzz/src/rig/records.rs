@@ -64,7 +64,8 @@ pub fn backend(site: &Site, backend: &Backend) -> abi::Backend {
         vip_port: service.ports.start().to_be(),
         service: backend.service as u16,
         sharing: backend.sharing,
-        egress: hop.egress,
+        egress: hop.egress as u8,
+        protocol: service.protocol,
         mtu: hop.mtu,
         tags: hop.tags,
         destination: hop.destination,
@@ -83,9 +84,9 @@ pub fn backend(site: &Site, backend: &Backend) -> abi::Backend {
             Mode::Gue4 => Forward::Gue4,
             Mode::Gue6 => Forward::Gue6,
         } as u8,
-        protocol: service.protocol,
-        reserved: 0,
+        difference: 0,
     }
+    .translating()
 }
 
 fn seed(keys: &FlowKeys, service: &Service) -> Seed {
