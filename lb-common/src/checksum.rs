@@ -10,10 +10,11 @@ pub struct Delta(u64);
 
 impl Delta {
     /// A multiple of 0xffff, and so nothing in one's complement: 16-bit words are taken from it,
-    /// which costs an instruction less than adding their complements. It fits in one.
+    /// which costs an instruction less than adding their complements. With what is added and taken
+    /// it stays below 2^32, so that two steps fold it.
     const NOTHING: u64 = 0xffff << 15;
 
-    /// No change. Of it and what is added to it, up to 32,767 words may change.
+    /// No change. Up to 2,000 words may change from there.
     #[must_use]
     #[inline(always)]
     #[allow(
@@ -35,7 +36,7 @@ impl Delta {
     #[must_use]
     #[inline(always)]
     pub const fn pair(self, old: u32, new: u32) -> Self {
-        Delta(self.0 + (!old) as u64 + new as u64)
+        self.and_narrowed((!old) as u64 + new as u64)
     }
 
     /// Eight neighbouring words change, such as an IPv6 address.
@@ -44,7 +45,13 @@ impl Delta {
     pub const fn eight(self, old: [u32; 4], new: [u32; 4]) -> Self {
         // Nothing again, from which four pairs may be taken.
         const NOTHING: u64 = 0xffff << 20;
-        Delta(self.0 + NOTHING + sum(new) - sum(old))
+        self.and_narrowed(NOTHING + sum(new) - sum(old))
+    }
+
+    /// This, and a change below 2^37.
+    #[inline(always)]
+    const fn and_narrowed(self, change: u64) -> Self {
+        Delta(self.0 + (change & 0xffff) + (change >> 16))
     }
 
     /// A change whose difference is known: [`Delta::folded`], or the complement of that for the
@@ -58,7 +65,7 @@ impl Delta {
     /// The difference in one word; never 0.
     #[must_use]
     pub const fn folded(self) -> u16 {
-        fold(self.0)
+        fold_narrow(self.0)
     }
 
     /// A word becomes less by `less`, which doesn't make it negative.
@@ -73,14 +80,14 @@ impl Delta {
     #[must_use]
     #[inline(always)]
     pub const fn apply(self, checksum: u16) -> u16 {
-        !fold(self.0 - checksum as u64)
+        !fold_narrow(self.0 - checksum as u64)
     }
 
     /// Both differences.
     #[must_use]
     #[inline(always)]
     pub const fn and(self, other: Delta) -> Self {
-        Delta(self.0 + other.0)
+        Delta(self.0 + other.0 - Delta::NOTHING)
     }
 
     /// [`Delta::apply`], with all ones for a computed 0. They are the same number in
@@ -105,6 +112,14 @@ impl Delta {
         }
         self.apply_nonzero(checksum)
     }
+}
+
+/// [`fold`] of a sum below 2^32: what is carried the first time carries nothing.
+#[inline(always)]
+const fn fold_narrow(sum: u64) -> u16 {
+    debug_assert!(sum < 1 << 32, "another carry may be left");
+    let sum = (sum & 0xffff) + (sum >> 16);
+    (sum + (sum >> 16)) as u16
 }
 
 #[inline(always)]
@@ -186,6 +201,22 @@ mod tests {
         {
             let words = [sum as u16, (sum >> 16) as u16, (sum >> 32) as u16];
             assert_eq!(fold(sum), !checksum(&words), "{sum:x}");
+        }
+    }
+
+    #[test]
+    fn a_narrow_sum_leaves_no_carry() {
+        let edges = [
+            0,
+            1,
+            0xffff,
+            0x1_0000,
+            0xffff_0000,
+            0xffff_fffe,
+            0xffff_ffff,
+        ];
+        for sum in edges.into_iter().chain((0..100_000).map(|n| n * 0xa7c5)) {
+            assert_eq!(fold_narrow(sum), fold(sum), "{sum:x}");
         }
     }
 
