@@ -97,7 +97,8 @@ pub fn follow<I: Ip>(packet: &Packet, frame: &Frame, segment: &Segment<I>) -> Ou
             rewrite::forward_full(packet, frame, segment, carried, backend, first.port)
         } else {
             let verdict = Verdict::ForwardFragment as u32;
-            rewrite::forward::<I, false>(packet, frame, segment, Carried::Fragment, way, verdict)
+            let carried = Carried::Fragment;
+            rewrite::forward(packet, frame, segment, carried, way, verdict)
         };
         if let Some(refused) = refused {
             return refused;

@@ -193,14 +193,7 @@ fn to_backend<I: Ip, F: Flows<I>, R: Reading<I>>(
         None if F::HAS_HOMES => schedule::choose::<I, F>(service, &segment.whole()?, &key, now),
         None => schedule::chosen::<I, F>(service, &segment.whole()?, &key, now, found),
     };
-    let segment = &segment.whole()?;
-    Some(to_choice::<I, R>(
-        packet,
-        frame,
-        segment,
-        &choice,
-        F::hash(&key),
-    ))
+    Some(to_choice(packet, frame, segment, &choice, F::hash(&key)))
 }
 
 /// To a backend that the flow's hash tells, while its place in the wheel isn't changing
@@ -226,8 +219,7 @@ fn to_stable<I: Ip, F: Flows<I>, R: Reading<I>>(
             None => return Some(Outcome::next::<I>(Step::Changing)),
         },
     };
-    let segment = &segment.whole()?;
-    Some(to_choice::<I, R>(packet, frame, segment, &choice, hash))
+    Some(to_choice(packet, frame, segment, &choice, hash))
 }
 
 /// The same, while it does: the backend only, to which the next step sends it.
@@ -242,7 +234,7 @@ pub fn changing<I: Ip, F: Flows<I>>(context: Context) -> Outcome {
     };
     let key = F::key(&segment.flow(), service);
     let choice = schedule::changing::<I, F>(service, segment, &key);
-    to_choice::<I, Segment<I>>(packet, frame, segment, &choice, F::hash(&key))
+    to_choice(packet, frame, segment, &choice, F::hash(&key))
 }
 
 /// Sends a segment to the backend that has been chosen for it.
@@ -254,7 +246,7 @@ pub fn chosen<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let segment = &I::parse(packet, frame).segment.any();
     let backend = step.backend();
     let way = Way::again(backend, step.told_number());
-    forward::<I, false>(packet, frame, segment, way, step.small() as u32)
+    forward(packet, frame, segment, way, step.small() as u32)
 }
 
 /// Sends a segment to the backend that was chosen, if there is one: in a `PLAIN` packet at
@@ -263,7 +255,7 @@ pub fn chosen<I: Ip>(context: Context, step: Outcome) -> Outcome {
 fn to_choice<I: Ip, R: Reading<I>>(
     packet: &Packet,
     frame: &Frame,
-    segment: &Segment<I>,
+    segment: &R,
     choice: &Choice,
     hash: u64,
 ) -> Outcome {
@@ -278,21 +270,25 @@ fn to_choice<I: Ip, R: Reading<I>>(
     if !R::PLAIN {
         return Outcome::told_way::<I>(Step::Chosen, way, choice.verdict);
     }
-    forward::<I, true>(packet, frame, segment, way, choice.verdict)
+    forward(packet, frame, segment, way, choice.verdict)
 }
 
 /// Sends a segment its way.
 #[inline(always)]
-fn forward<I: Ip, const PLAIN: bool>(
+fn forward<I: Ip, R: Reading<I>>(
     packet: &Packet,
     frame: &Frame,
-    segment: &Segment<I>,
+    segment: &R,
     way: Way,
     verdict: u32,
 ) -> Outcome {
-    let carried = Carried::Segment;
-    let refused = rewrite::forward::<I, PLAIN>(packet, frame, segment, carried, way, verdict);
-    if segment.is_first && refused.is_none_or(Outcome::is_step) {
+    let refused = rewrite::forward(packet, frame, segment, Carried::Segment, way, verdict);
+    // A plain packet is whole.
+    if !R::PLAIN
+        && refused.is_none_or(Outcome::is_step)
+        && let Some(segment) = &segment.whole()
+        && segment.is_first
+    {
         fragment::forth(segment, way);
     }
     if let Some(refused) = refused {

@@ -9,7 +9,7 @@ use crate::{
     maps,
     outcome::Outcome,
     packet::{Context, Packet, growth},
-    parse::{Segment, at, extension::ICMP as ICMPV6},
+    parse::{at, extension::ICMP as ICMPV6},
     rewrite::Carried,
 };
 
@@ -23,16 +23,16 @@ const PRECEDENCE: u8 = 0xc0;
 /// The least that an IPv6 link takes (RFC 8200 section 5).
 const LEAST_MTU: u32 = 1_280;
 
-/// Tells the sender of a packet that its way takes no longer ones than `mtu`, unless it
+/// Tells the sender of a packet of that length that its way takes no longer ones than `mtu`, unless it
 /// may not be told.
 #[inline(always)]
 #[must_use]
-pub fn answer<I: Ip>(packet: &Packet, segment: &Segment<I>, carried: Carried, mtu: u16) -> Outcome {
+pub fn answer<I: Ip>(packet: &Packet, length: usize, carried: Carried, mtu: u16) -> Outcome {
     // RFC 1812 section 4.3.2.7; RFC 4443 section 2.4 (e) makes no exception of fragments.
     if carried == Carried::Fragment && I::FAMILY == Family::V4 {
         return Outcome::here(Verdict::DropTooBig);
     }
-    let there = segment.length as u32;
+    let there = length as u32;
     let (context, mtu) = (packet.context(), u32::from(mtu));
     Outcome::from_word(match I::FAMILY {
         Family::V4 => step_too_big4(context, there, mtu),

@@ -12,6 +12,7 @@ use lb_common::{
 use network_types::ip::IpProto;
 
 use crate::{
+    frame::Frame,
     ip::{Address, Ip},
     node,
     packet::{MAX_OFFSET, Packet, Window},
@@ -328,6 +329,8 @@ pub trait Reading<I: Ip> {
     fn protocol(&self) -> Option<u8>;
     /// What it says of its flow.
     fn signs(&self) -> Signs;
+    /// Length of the IP packet in bytes.
+    fn length(&self) -> Option<usize>;
     /// Whom it is for.
     fn target(&self) -> Option<Target<I>>;
     /// The flow of a segment that goes to the VIP.
@@ -366,6 +369,11 @@ impl<I: Ip> Reading<I> for Plain<'_> {
     }
 
     #[inline(always)]
+    fn length(&self) -> Option<usize> {
+        I::length(self.packet, &Frame::PLAIN).map(usize::from)
+    }
+
+    #[inline(always)]
     fn target(&self) -> Option<Target<I>> {
         I::target(self.packet)
     }
@@ -392,6 +400,11 @@ impl<I: Ip> Reading<I> for Segment<I> {
     #[inline(always)]
     fn signs(&self) -> Signs {
         Segment::signs(self)
+    }
+
+    #[inline(always)]
+    fn length(&self) -> Option<usize> {
+        Some(self.length)
     }
 
     #[inline(always)]

@@ -15,7 +15,7 @@ use crate::{
     maps::{BackendRef, HopRef},
     outcome::{Outcome, Step},
     packet::Packet,
-    parse::Segment,
+    parse::{Reading, Segment},
 };
 
 /// A packet's way to its backend.
@@ -75,48 +75,48 @@ pub enum Carried {
 
 /// Rewrites a segment or fragment for its backend, in any mode but `full-nat`. `Some` is
 /// what became of one that may not go further, or the step into a tunnel of one whose
-/// verdict's number is to be `verdict`; a `PLAIN` packet takes none, unless there are tags.
+/// verdict's number is to be `verdict`; a plain packet takes none, unless there are tags.
 #[inline(always)]
 #[must_use]
-pub fn forward<I: Ip, const PLAIN: bool>(
+pub fn forward<I: Ip, R: Reading<I>>(
     packet: &Packet,
     frame: &Frame,
-    segment: &Segment<I>,
+    segment: &R,
     carried: Carried,
     way: Way,
     verdict: u32,
 ) -> Option<Outcome> {
     let backend = way.backend;
+    let Some(length) = segment.length() else {
+        return Some(Outcome::here(Verdict::DropInternal));
+    };
     let Some(mode) = backend.forward() else {
         return Some(Outcome::here(Verdict::DropInternal));
     };
     // Each mode by itself: what it means is worked out while this is compiled.
     if mode == Forward::Dsr {
-        if let Some(refused) = refused(packet, frame, segment, carried, backend, Forward::Dsr) {
+        if let Some(refused) = refused::<I>(packet, frame, length, carried, backend, Forward::Dsr) {
             return Some(refused);
         }
         return frame::send(packet, frame, backend.hop()).map(Outcome::here);
     }
     match mode {
         Forward::Nat => {
-            if let Some(refused) = refused(packet, frame, segment, carried, backend, Forward::Nat) {
+            if let Some(refused) =
+                refused::<I>(packet, frame, length, carried, backend, Forward::Nat)
+            {
                 return Some(refused);
             }
+            let Some(segment) = &segment.whole() else {
+                return Some(Outcome::here(Verdict::DropInternal));
+            };
             nat::forward(packet, frame, segment, carried, backend).map(Outcome::here)
         }
         Forward::Dsr | Forward::FullNat => Some(Outcome::here(Verdict::DropInternal)),
-        Forward::Ip4 => {
-            into::<I, PLAIN>(packet, frame, segment, carried, way, verdict, Forward::Ip4)
-        }
-        Forward::Ip6 => {
-            into::<I, PLAIN>(packet, frame, segment, carried, way, verdict, Forward::Ip6)
-        }
-        Forward::Gue4 => {
-            into::<I, PLAIN>(packet, frame, segment, carried, way, verdict, Forward::Gue4)
-        }
-        Forward::Gue6 => {
-            into::<I, PLAIN>(packet, frame, segment, carried, way, verdict, Forward::Gue6)
-        }
+        Forward::Ip4 => into::<I, R>(packet, frame, length, carried, way, verdict, Forward::Ip4),
+        Forward::Ip6 => into::<I, R>(packet, frame, length, carried, way, verdict, Forward::Ip6),
+        Forward::Gue4 => into::<I, R>(packet, frame, length, carried, way, verdict, Forward::Gue4),
+        Forward::Gue6 => into::<I, R>(packet, frame, length, carried, way, verdict, Forward::Gue6),
     }
 }
 
@@ -136,20 +136,20 @@ pub fn direct<I: Ip>(packet: &Packet, backend: BackendRef) -> bool {
 
 /// [`forward`] into a tunnel.
 #[inline(always)]
-fn into<I: Ip, const PLAIN: bool>(
+fn into<I: Ip, R: Reading<I>>(
     packet: &Packet,
     frame: &Frame,
-    segment: &Segment<I>,
+    length: usize,
     carried: Carried,
     way: Way,
     verdict: u32,
     mode: Forward,
 ) -> Option<Outcome> {
-    if let Some(refused) = refused(packet, frame, segment, carried, way.backend, mode) {
+    if let Some(refused) = refused::<I>(packet, frame, length, carried, way.backend, mode) {
         return Some(refused);
     }
-    if PLAIN && way.backend.has_no_tags() {
-        let length = segment.length as u16;
+    if R::PLAIN && way.backend.has_no_tags() {
+        let length = length as u16;
         return tunnel::forward::<I, true>(packet, frame, way, mode, length).map(Outcome::here);
     }
     Some(Outcome::told_way::<I>(Step::Tunnel, way, verdict))
@@ -171,7 +171,7 @@ pub fn forward_full<I: Ip>(
         return Some(Outcome::here(Verdict::DropInternal));
     }
     let mode = Forward::FullNat;
-    if let Some(refused) = refused(packet, frame, segment, carried, backend, mode) {
+    if let Some(refused) = refused::<I>(packet, frame, segment.length, carried, backend, mode) {
         return Some(refused);
     }
     nat::forward_full(packet, frame, segment, carried, backend, place).map(Outcome::here)
@@ -182,7 +182,7 @@ pub fn forward_full<I: Ip>(
 fn refused<I: Ip>(
     packet: &Packet,
     frame: &Frame,
-    segment: &Segment<I>,
+    length: usize,
     carried: Carried,
     backend: BackendRef,
     mode: Forward,
@@ -190,8 +190,12 @@ fn refused<I: Ip>(
     if mode != Forward::Dsr && is_last::<I>(packet, frame) {
         return Some(Outcome::here(Verdict::DropTtl));
     }
-    let most = backend.mtu().wrapping_sub(mode.overhead());
-    (segment.length > usize::from(most)).then(|| too_big::answer(packet, segment, carried, most))
+    let (mtu, overhead) = (backend.mtu(), mode.overhead());
+    if length + usize::from(overhead) <= usize::from(mtu) {
+        return None;
+    }
+    let most = mtu.wrapping_sub(overhead);
+    Some(too_big::answer::<I>(packet, length, carried, most))
 }
 
 /// Rewrites an ICMP error for the backend of the flow that it is about. `Some` is what
@@ -228,14 +232,14 @@ pub fn forward_error<I: Ip>(
 }
 
 /// What became of a packet of `length` bytes that may not go back to its client by this hop.
-/// Its server is `told` when a segment is too long.
+/// Its server is `told` when what it has sent is too long.
 #[inline(always)]
 #[must_use]
 pub fn refused_back<I: Ip>(
     packet: &Packet,
     frame: &Frame,
     length: usize,
-    told: Option<(Carried, &Segment<I>)>,
+    told: Option<Carried>,
     hop: HopRef,
 ) -> Option<Outcome> {
     if is_last::<I>(packet, frame) {
@@ -245,7 +249,7 @@ pub fn refused_back<I: Ip>(
         return None;
     }
     Some(match told {
-        Some((carried, segment)) => too_big::answer(packet, segment, carried, hop.mtu()),
+        Some(carried) => too_big::answer::<I>(packet, length, carried, hop.mtu()),
         None => Outcome::here(Verdict::DropTooBig),
     })
 }

@@ -303,8 +303,7 @@ pub fn returned<I: Ip>(
             None => Outcome::here(Verdict::DropInternal),
         };
     };
-    let told = Some((carried, segment));
-    if let Some(refused) = refused_back(packet, frame, segment.length, told, hop) {
+    if let Some(refused) = refused_back::<I>(packet, frame, segment.length, Some(carried), hop) {
         return refused;
     }
     let mut to = *to;

@@ -44,16 +44,18 @@ pub fn forward<I: Ip, const PLAIN: bool>(
 ) -> Option<Verdict> {
     let backend = way.backend;
     let bits = way.spread();
-    let spread = bits | bits << SPREAD_BITS;
+    // The same bits again above themselves, in one instruction.
+    let spread = bits.wrapping_mul(1 | 1 << SPREAD_BITS);
     let tunnel = backend.tunnel();
     // Forwarding into the tunnel counts a hop (RFC 2003 section 3.1, RFC 2473 section 3.1).
-    let inner = I::edit(packet, frame, &Edit::HOP).and_then(|_| I::class(packet, frame));
-    let Some(class) = inner else {
+    let inner = I::edit(packet, frame, &Edit::HOP).and_then(|_| first::<I, PLAIN>(packet, frame));
+    let Some((class, first)) = inner else {
         return Some(Verdict::DropInternal);
     };
     let is_udp = matches!(mode, Forward::Gue4 | Forward::Gue6);
     let outer = Outer {
         class,
+        first,
         spread,
         is_udp,
         protocol: match I::FAMILY {
@@ -109,6 +111,19 @@ pub fn forward<I: Ip, const PLAIN: bool>(
     }
 }
 
+/// DSCP and ECN of the packet, and the first two bytes of an outer IPv4 header with those.
+#[inline(always)]
+fn first<I: Ip, const PLAIN: bool>(packet: &Packet, frame: &Frame) -> Option<(u8, u16)> {
+    if PLAIN && I::FAMILY == Family::V4 {
+        // It has no options either, so they are its own.
+        let first = packet.at::<2>(frame.ip)?.load::<u16, 0>();
+        let [_, class] = first.to_ne_bytes();
+        return Some((class, first));
+    }
+    let class = I::class(packet, frame)?;
+    Some((class, u16::from_ne_bytes([0x45, class])))
+}
+
 /// The place of `OUTER` bytes of outer headers, and in a `PLAIN` frame that of the link layer
 /// before them: `ALL` bytes together, so that they are asked for once.
 #[inline(always)]
@@ -136,6 +151,8 @@ pub fn any<I: Ip>(packet: &Packet, frame: &Frame, way: Way) -> Option<Verdict> {
 /// What outer headers say beside the addresses.
 struct Outer {
     class: u8,
+    /// IPv4: version, header length, and `class`.
+    first: u16,
     spread: u32,
     is_udp: bool,
     /// What is inside, where there is no UDP header between.
@@ -160,16 +177,15 @@ impl Outer {
     /// section 4.1).
     #[inline(always)]
     fn ipv4(&self, header: Window<IP4>, source: u32, destination: u32) {
-        let version = u16::from_ne_bytes([0x45, self.class]);
         let length = (at::IPV4 as u16).wrapping_add(self.payload()).to_be();
         let lifetime = u16::from_ne_bytes([LIFETIME, self.protocol()]);
-        let words = u64::from(version)
+        let words = u64::from(self.first)
             + u64::from(length)
             + u64::from(WHOLE)
             + u64::from(lifetime)
             + u64::from(source)
             + u64::from(destination);
-        header.store::<u16, { at::ipv4::VERSION }>(version);
+        header.store::<u16, { at::ipv4::VERSION }>(self.first);
         header.store::<u16, { at::ipv4::LENGTH }>(length);
         header.store::<u32, { at::ipv4::ID }>(WHOLE);
         header.store::<u16, { at::ipv4::TTL }>(lifetime);
@@ -198,7 +214,8 @@ impl Outer {
         let source = PORTS | self.spread as u16 & !PORTS;
         header.store::<u16, { at::port::SOURCE }>(source.to_be());
         header.store::<u16, { at::port::DESTINATION }>(port);
-        header.store::<u16, { at::port::LENGTH }>(self.payload().to_be());
-        header.store::<u16, { at::UDP_CHECKSUM }>(0);
+        // The checksum behind it is 0.
+        let length = u32::from(self.payload().to_be());
+        header.store::<u32, { at::port::LENGTH }>(length);
     }
 }
