@@ -35,7 +35,7 @@ use crate::flow::BUCKET_SLOTS;
 
 /// Changes with any change of a record's layout or of a map's size. Pinned maps
 /// of another version are not touched.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// A record in a map.
 ///
