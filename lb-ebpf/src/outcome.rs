@@ -222,12 +222,18 @@ impl Outcome {
         self.number() == verdict as u32
     }
 
-    /// The number of the record that it is counted in: each backend has two of them, the second
-    /// one for packets to clients. 0 for none.
+    /// The number of the backend that counts it; 0 for none.
     #[inline(always)]
     #[must_use]
-    pub fn counted_in(self) -> u32 {
-        (self.0 >> (COUNTS_BIT - 1)) as u32
+    pub fn counted_by(self) -> u32 {
+        (self.0 >> COUNTS_BIT) as u32
+    }
+
+    /// Whether the backend counts it as one for a client.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_to_client(self) -> bool {
+        self.0 & TO_CLIENT != 0
     }
 
     /// The place in the device map of the interface that it leaves by.

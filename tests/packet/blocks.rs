@@ -17,7 +17,13 @@ use crate::{
 };
 
 /// What CPUs count in.
-const REGIONS: [&str; 4] = ["VERDICTS", "BACKEND_TRAFFIC", "CONNECTIONS", "CURSORS"];
+const REGIONS: [&str; 5] = [
+    "VERDICTS",
+    "TO_BACKENDS",
+    "TO_CLIENTS",
+    "CONNECTIONS",
+    "CURSORS",
+];
 const BACKENDS: u32 = MAX_BACKENDS + 1;
 
 type Words = BTreeMap<(&'static str, u32), u64>;
@@ -67,15 +73,19 @@ fn a_cpu_counts_in_its_own_block() {
         let (cpu, server) = (cpu as u32, u32::from(SERVER));
         let at = |records: u32, record: u32, words: u32| (cpu * records + record) * words;
         let verdict = |verdict| at(VERDICT_SLOTS, verdict as u32, 1);
-        let there = at(BACKENDS, server, 4);
-        let back = there + 2;
         let expected = Words::from([
             (("VERDICTS", verdict(Verdict::ForwardNew)), 1),
             (("VERDICTS", verdict(Verdict::ReturnKernel)), 1),
-            (("BACKEND_TRAFFIC", there), 1),
-            (("BACKEND_TRAFFIC", there + 1), syn.len() as u64),
-            (("BACKEND_TRAFFIC", back), 1),
-            (("BACKEND_TRAFFIC", back + 1), answer.len() as u64),
+            (("TO_BACKENDS", at(BACKENDS, server, 2)), 1),
+            (
+                ("TO_BACKENDS", at(BACKENDS, server, 2) + 1),
+                syn.len() as u64,
+            ),
+            (("TO_CLIENTS", at(BACKENDS, server, 2)), 1),
+            (
+                ("TO_CLIENTS", at(BACKENDS, server, 2) + 1),
+                answer.len() as u64,
+            ),
             (("CONNECTIONS", at(BACKENDS, server, 1)), 1),
             (("CURSORS", at(MAX_SERVICES, 2, 1)), 1),
         ]);

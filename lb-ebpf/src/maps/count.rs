@@ -42,11 +42,15 @@ pub fn count(outcome: Outcome, length: usize) {
     let place = outcome.number() & (VERDICT_SLOTS - 1);
     // SAFETY: VERDICT_SLOTS counters of this CPU's own; the mask keeps the place below that.
     unsafe { *verdicts.add(place as usize) += 1 };
-    let number = outcome.counted_in();
-    if number == 0 {
+    let backend = outcome.counted_by();
+    if backend == 0 {
         return;
     }
-    let traffic = own(region::traffic(), cpu, number);
+    let traffic = if outcome.is_to_client() {
+        own(region::to_clients(), cpu, backend)
+    } else {
+        own(region::to_backends(), cpu, backend)
+    };
     // SAFETY: a record of this CPU's own.
     unsafe {
         (*traffic).packets += 1;
@@ -54,7 +58,7 @@ pub fn count(outcome: Outcome, length: usize) {
     }
     if outcome.is(Verdict::ForwardNew) {
         // SAFETY: likewise.
-        unsafe { *own(region::connections(), cpu, number / 2) += 1 };
+        unsafe { *own(region::connections(), cpu, backend) += 1 };
     }
 }
 

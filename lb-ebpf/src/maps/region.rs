@@ -95,9 +95,10 @@ regions! {
     verdicts = VERDICTS: [VerdictCounts; limits::MAX_CPUS];
     /// Where the round robin of services stands, by their numbers.
     cursors = CURSORS: [[Cursor; limits::MAX_SERVICES as usize]; limits::MAX_CPUS];
-    /// What came for backends, by their numbers, and each time behind it what came from them for
-    /// clients (`nat` only: with `dsr` it takes another way).
-    traffic = BACKEND_TRAFFIC: [[Traffic; 2 * (limits::MAX_BACKENDS as usize + 1)]; limits::MAX_CPUS];
+    /// What came for backends, by their numbers.
+    to_backends = TO_BACKENDS: [[Traffic; limits::MAX_BACKENDS as usize + 1]; limits::MAX_CPUS];
+    /// What came from them for clients (`nat` only: with `dsr` it takes another way).
+    to_clients = TO_CLIENTS: [[Traffic; limits::MAX_BACKENDS as usize + 1]; limits::MAX_CPUS];
     /// Connections that were scheduled to them.
     connections = CONNECTIONS: [[u64; limits::MAX_BACKENDS as usize + 1]; limits::MAX_CPUS];
 }

@@ -29,7 +29,8 @@ pub struct BackendCounters {
 /// The data plane's counters.
 pub struct Counters {
     verdicts: Shared<VerdictCounts>,
-    traffic: Shared<Traffic>,
+    to_backends: Shared<Traffic>,
+    to_clients: Shared<Traffic>,
     connections: Shared<u64>,
 }
 
@@ -42,7 +43,8 @@ impl Counters {
     pub fn open(object: &Object) -> Result<Self, DatapathError> {
         Ok(Counters {
             verdicts: object.shared("VERDICTS")?,
-            traffic: object.shared("BACKEND_TRAFFIC")?,
+            to_backends: object.shared("TO_BACKENDS")?,
+            to_clients: object.shared("TO_CLIENTS")?,
             connections: object.shared("CONNECTIONS")?,
         })
     }
@@ -65,15 +67,12 @@ impl Counters {
     pub fn backend(&self, number: u16) -> BackendCounters {
         let mut sum = BackendCounters::default();
         for place in places(&self.connections, number) {
-            let (there, back) = (
-                self.traffic.load(place.there),
-                self.traffic.load(place.back),
-            );
+            let (there, back) = (self.to_backends.load(place), self.to_clients.load(place));
             sum.packets_in += there.packets;
             sum.bytes_in += there.bytes;
             sum.packets_out += back.packets;
             sum.bytes_out += back.bytes;
-            sum.connections += self.connections.load(place.connections);
+            sum.connections += self.connections.load(place);
         }
         sum
     }
@@ -82,29 +81,17 @@ impl Counters {
     /// counted by that number before it has a record.
     pub fn reset_backend(&self, number: u16) {
         for place in places(&self.connections, number) {
-            self.traffic.store(place.there, &Traffic::default());
-            self.traffic.store(place.back, &Traffic::default());
-            self.connections.store(place.connections, &0);
+            self.to_backends.store(place, &Traffic::default());
+            self.to_clients.store(place, &Traffic::default());
+            self.connections.store(place, &0);
         }
     }
 }
 
-/// Where a backend's records lie in one CPU's blocks.
-struct Place {
-    there: u32,
-    back: u32,
-    connections: u32,
-}
-
-/// Those of all CPUs.
-fn places(connections: &Shared<u64>, number: u16) -> impl Iterator<Item = Place> + use<> {
-    let blocks = connections.length() / BACKENDS;
-    let number = u32::from(number);
-    (0..blocks).map(move |cpu| Place {
-        there: (cpu * BACKENDS + number) * 2,
-        back: (cpu * BACKENDS + number) * 2 + 1,
-        connections: cpu * BACKENDS + number,
-    })
+/// Where a backend's records lie: one in each CPU's block.
+fn places(records: &Shared<u64>, number: u16) -> impl Iterator<Item = u32> + use<> {
+    let blocks = records.length() / BACKENDS;
+    (0..blocks).map(move |cpu| cpu * BACKENDS + u32::from(number))
 }
 
 #[cfg(test)]
@@ -116,7 +103,8 @@ mod tests {
     fn a_sum_is_of_all_cpus_and_of_that_backend() {
         let counters = Counters {
             verdicts: Shared::zeroed(2),
-            traffic: Shared::zeroed(4 * BACKENDS),
+            to_backends: Shared::zeroed(2 * BACKENDS),
+            to_clients: Shared::zeroed(2 * BACKENDS),
             connections: Shared::zeroed(2 * BACKENDS),
         };
         let traffic = |packets, bytes| Traffic { packets, bytes };
@@ -126,10 +114,8 @@ mod tests {
             counters.verdicts.store(cpu, &counts);
             for number in [6, 7, 65_535] {
                 let place = cpu * BACKENDS + number;
-                counters.traffic.store(place * 2, &traffic(1, 60 << cpu));
-                counters
-                    .traffic
-                    .store(place * 2 + 1, &traffic(10, 100 << cpu));
+                counters.to_backends.store(place, &traffic(1, 60 << cpu));
+                counters.to_clients.store(place, &traffic(10, 100 << cpu));
                 counters.connections.store(place, &4);
             }
         }

@@ -32,7 +32,7 @@ pub const FLOWS: &str = "FLOWS";
 pub const WATCH: &str = "WATCH";
 
 /// Their names, which are also those of the program's variables.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 19] = [
     FLOWS,
     "ENDPOINTS",
     "PILOTS",
@@ -49,7 +49,8 @@ pub const NAMES: [&str; 18] = [
     "ROUTES6",
     "VERDICTS",
     "CURSORS",
-    "BACKEND_TRAFFIC",
+    "TO_BACKENDS",
+    "TO_CLIENTS",
     "CONNECTIONS",
 ];
 
@@ -75,7 +76,7 @@ fn size(name: &str, identity: &Identity, cpus: u32) -> usize {
         "ROUTES6" => routes * size_of::<Route6>(),
         "VERDICTS" => cpus * size_of::<VerdictCounts>(),
         "CURSORS" => cpus * limits::MAX_SERVICES as usize * size_of::<Cursor>(),
-        "BACKEND_TRAFFIC" => cpus * 2 * backends * size_of::<Traffic>(),
+        "TO_BACKENDS" | "TO_CLIENTS" => cpus * backends * size_of::<Traffic>(),
         "CONNECTIONS" => cpus * backends * size_of::<u64>(),
         _ => unreachable!("{name} is one of NAMES"),
     }

@@ -169,9 +169,11 @@ impl Running for Node<'_> {
 
     fn kill(&mut self) -> Result<()> {
         // keepalived's child is told to end in order when its parent dies: it mustn't come
-        // to that.
+        // to that. Children go first, for the kernel lets stopped ones run when their parent
+        // dies and nobody is left who could.
         self.signal_all(Signal::STOP)?;
-        self.signal_all(Signal::KILL)
+        let mut last_first = self.processes.iter().rev();
+        last_first.try_for_each(|pid| Ok(kill_process(*pid, Signal::KILL)?))
     }
 
     fn stall(&mut self) -> Result<()> {

@@ -263,7 +263,13 @@ const TABLES: [(&str, &[&str]); 9] = [
     ("backends", &["BACKENDS", "TUNNELS", "LOADS"]),
     (
         "counters",
-        &["VERDICTS", "BACKEND_TRAFFIC", "CONNECTIONS", "TOO_BIG"],
+        &[
+            "VERDICTS",
+            "TO_BACKENDS",
+            "TO_CLIENTS",
+            "CONNECTIONS",
+            "TOO_BIG",
+        ],
     ),
     ("fragments", &["FRAGMENTS"]),
     ("new connections", &["OPENED", "WATCH", "WATCH_COUNTS"]),
