@@ -83,7 +83,7 @@ const TO_CLIENT: u64 = 1 << 47;
 const COUNTS_BIT: u32 = 48;
 const EGRESS_BIT: u32 = 32;
 const EGRESS: u64 = TO_CLIENT - 1;
-const _: () = assert!((limits::MAX_INTERFACES as u64) << EGRESS_BIT <= EGRESS + 1);
+const _: () = assert!((limits::MAX_INTERFACES as u64) << EGRESS_BIT <= TO_CLIENT);
 const _: () = assert!((icmp::NO_PORT as u64) < 1 << NUMBER_BITS);
 const _: () = assert!(rewrite::SPREAD_BITS <= NUMBER_BITS);
 const _: () = assert!((limits::MAX_POOL as u64) << 16 <= 1 << NUMBER_BITS);

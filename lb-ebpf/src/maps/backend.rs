@@ -164,13 +164,11 @@ impl BackendRef {
     #[inline(always)]
     #[must_use]
     pub fn spoken_from(self, port: u16) -> u16 {
-        // In 32 bits, or the compiler masks what is chosen.
-        let chosen = if self.port() == 0 {
-            u32::from(port)
+        if self.port() == 0 {
+            port
         } else {
-            u32::from(self.vip_port())
-        };
-        chosen as u16
+            self.vip_port()
+        }
     }
 
     /// Its service's VIP.

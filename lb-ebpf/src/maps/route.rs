@@ -28,14 +28,12 @@ impl Destination for u32 {
             if self & field!(route, mask) != field!(route, prefix) {
                 continue;
             }
-            if kind == Route::VIA {
+            return match kind {
                 // SAFETY: a place inside the record; nothing is read.
-                return Some(HopRef::of(unsafe { &raw const (*route).hop }));
-            }
-            if kind == Route::ON_LINK {
-                return NEIGHBOURS.get_ptr(self).map(HopRef::of);
-            }
-            return None;
+                Route::VIA => Some(HopRef::of(unsafe { &raw const (*route).hop })),
+                Route::ON_LINK => NEIGHBOURS.get_ptr(self).map(HopRef::of),
+                _ => None,
+            };
         }
         None
     }
@@ -54,14 +52,12 @@ impl Destination for Six {
             if !high || self.low & word!(route, 3) != word!(route, 1) {
                 continue;
             }
-            if kind == Route::VIA {
+            return match kind {
                 // SAFETY: a place inside the record; nothing is read.
-                return Some(HopRef::of(unsafe { &raw const (*route).hop }));
-            }
-            if kind == Route::ON_LINK {
-                return NEIGHBOURS6.get_ptr(self.words()).map(HopRef::of);
-            }
-            return None;
+                Route::VIA => Some(HopRef::of(unsafe { &raw const (*route).hop })),
+                Route::ON_LINK => NEIGHBOURS6.get_ptr(self.words()).map(HopRef::of),
+                _ => None,
+            };
         }
         None
     }

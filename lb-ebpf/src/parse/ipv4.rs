@@ -3,7 +3,7 @@
 use lb_common::{flow::Signs, verdict::Verdict};
 use network_types::{eth::EthHdr, ip::IpProto};
 
-use super::{Flow, Kind, Parsed, Segment, TCP, Target, UDP, at};
+use super::{Flow, Kind, Parsed, Segment, TCP, Target, UDP, at, plain};
 use crate::{
     frame::Frame,
     ip::V4,
@@ -49,7 +49,8 @@ fn headers(packet: &Packet) -> Option<(Window<{ at::IPV4 }>, Window<{ at::TCP }>
     ))
 }
 
-/// The segment of a plain packet, see [`crate::ip::Ip::whole`].
+/// The segment of a plain packet, see [`crate::ip::Ip::whole`]. Most ways need neither both
+/// addresses nor both ports.
 #[inline(always)]
 #[must_use]
 pub fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V4>> {
@@ -63,7 +64,7 @@ pub fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V4>> {
         destination: header.peek::<u32, { at::ipv4::DESTINATION }>(),
         ..Segment::NONE
     };
-    Some(super::whole(segment, head))
+    Some(plain::whole(segment, head))
 }
 
 /// The flow of a plain packet, see [`crate::ip::Ip::flow`].
@@ -72,7 +73,7 @@ pub fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V4>> {
 pub fn flow(packet: &Packet) -> Option<Flow<V4>> {
     let (header, head) = headers(packet)?;
     let client = header.load::<u32, { at::ipv4::SOURCE }>();
-    Some(super::flow(client, head))
+    Some(plain::flow(client, head))
 }
 
 /// Whom a plain packet is for, see [`crate::ip::Ip::target`].

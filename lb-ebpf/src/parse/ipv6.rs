@@ -6,6 +6,7 @@ use network_types::eth::EthHdr;
 use super::{
     Flow, Kind, Parsed, Segment, TCP, Target, UDP, at,
     extension::{self, ICMP},
+    plain,
 };
 use crate::{
     frame::Frame,
@@ -45,7 +46,8 @@ fn headers(packet: &Packet) -> Option<(Window<{ at::IPV6 }>, Window<{ at::TCP }>
     ))
 }
 
-/// The segment of a plain packet, see [`crate::ip::Ip::whole`].
+/// The segment of a plain packet, see [`crate::ip::Ip::whole`]. Most ways need neither both
+/// addresses nor both ports.
 #[inline(always)]
 #[must_use]
 pub fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V6>> {
@@ -60,7 +62,7 @@ pub fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V6>> {
         destination: Six::peek::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(header),
         ..Segment::NONE
     };
-    Some(super::whole(segment, head))
+    Some(plain::whole(segment, head))
 }
 
 /// The flow of a plain packet, see [`crate::ip::Ip::flow`].
@@ -69,7 +71,7 @@ pub fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V6>> {
 pub fn flow(packet: &Packet) -> Option<Flow<V6>> {
     let (header, head) = headers(packet)?;
     let client = Six::load::<{ at::IPV6 }, { at::ipv6::SOURCE }>(header);
-    Some(super::flow(client, head))
+    Some(plain::flow(client, head))
 }
 
 /// Whom a plain packet is for, see [`crate::ip::Ip::target`].

@@ -83,7 +83,7 @@ struct Node<'a> {
     timers: Timers,
     /// HAProxy, then keepalived.
     programs: Vec<Process>,
-    /// Their processes and their children's, as they were when all was ready: looking for
+    /// Their children's processes, then theirs, as they were when all was ready: looking for
     /// them takes longer than a fault may.
     processes: Vec<Pid>,
 }
@@ -163,6 +163,8 @@ impl Running for Node<'_> {
         let ready = self.listens() && entered.is_some_and(|entered| entered.starts_with(state));
         if ready {
             self.processes = marks::processes_in(&self.host.path());
+            let is_parent = |pid: &Pid| self.programs.iter().any(|program| program.pid() == *pid);
+            self.processes.sort_by_key(is_parent);
         }
         Ok(ready)
     }
@@ -172,8 +174,7 @@ impl Running for Node<'_> {
         // to that. Children go first, for the kernel lets stopped ones run when their parent
         // dies and nobody is left who could.
         self.signal_all(Signal::STOP)?;
-        let mut last_first = self.processes.iter().rev();
-        last_first.try_for_each(|pid| Ok(kill_process(*pid, Signal::KILL)?))
+        self.signal_all(Signal::KILL)
     }
 
     fn stall(&mut self) -> Result<()> {

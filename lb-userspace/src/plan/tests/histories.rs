@@ -73,11 +73,14 @@ fn check_done(twin: &Twin, model: &Model, target: &Target) {
                 Way::Known(hop, _) => {
                     assert_eq!(record.state, wanted.state as u8);
                     assert_eq!((record.tags, record.mtu), (hop.tags, hop.mtu));
+                    assert_eq!(u16::from(record.egress), hop.egress);
                 }
                 Way::Barred => assert_eq!(record.state, BackendState::Down as u8),
                 Way::Unknown => {}
             }
             assert_eq!(record.forward, wanted.forward as u8);
+            assert_eq!(record.protocol, key.protocol_number());
+            assert_eq!(record.difference, record.translating().difference);
             let weight = twin.weights.get(&number).copied().unwrap_or(0);
             let measured = if service.index == Index::Load {
                 wanted.weight
