@@ -22,7 +22,18 @@ pub fn pin_to(cpu: usize) -> Result<()> {
 /// Gives this thread a real-time priority until it ends, if that is permitted. It is below that
 /// of what the product does in time.
 pub fn come_first() -> Result<()> {
-    let priority = libc::sched_param { sched_priority: 1 };
+    come_with(1)
+}
+
+/// As [`come_first`], above what the product does in time: for what hardly takes any.
+pub fn come_before_the_product() -> Result<()> {
+    come_with(30)
+}
+
+fn come_with(priority: i32) -> Result<()> {
+    let priority = libc::sched_param {
+        sched_priority: priority,
+    };
     // SAFETY: reads one sched_param, which outlives the call.
     let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
     let error = io::Error::last_os_error();

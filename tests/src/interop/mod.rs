@@ -18,6 +18,7 @@ pub mod judge;
 pub mod keepalived;
 pub mod matrix;
 mod relay;
+mod stalls;
 pub mod trial;
 mod tshark;
 pub mod wire;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use rustix::process::Signal;
 
 use super::{
@@ -14,10 +14,12 @@ use super::{
     capture::Capture,
     judge::{self, Seen},
     keepalived::{self, Keepalived},
+    stalls::Stalls,
     wire::{HIGH, LOW, Node, Part, Version, Wire},
 };
 use crate::{
     flowgate::Flowgate,
+    process::how,
     wait::{eventually, slowness},
 };
 
@@ -27,6 +29,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const SLACK: Duration = Duration::from_millis(600);
 /// Intervals that a standby that isn't to preempt is watched for: more than it would wait.
 const PATIENT: u32 = 5;
+/// Stops of a Flowgate that has lost its lease before each.
+const STOPS: usize = 3;
 
 /// What happens, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +100,11 @@ struct Trial {
     first: Node,
     capture: Option<Capture>,
     answers: Answers,
+    stalls: Stalls,
+    /// When the active node was last known to be that.
+    sure: Instant,
+    /// How many times Flowgate had to resign.
+    resigned: usize,
     flowgate: Flowgate,
     keepalived: Keepalived,
     bed: Bed,
@@ -118,7 +127,7 @@ pub fn run(wire: Wire, first: Node, steps: &[Step]) -> Result<Row> {
             break;
         }
     }
-    let packets = trial.judge();
+    let packets = trial.judge().map_err(|error| trial.explain(error));
     Ok(Row {
         wire,
         first,
@@ -136,6 +145,9 @@ impl Trial {
             first,
             capture: Some(Capture::start(bed.port())?),
             answers: Answers::start(&bed)?,
+            stalls: Stalls::watch()?,
+            sure: Instant::now(),
+            resigned: 0,
             flowgate: Flowgate::installed(&binary, bed.scratch(), bed.pins(), "")?,
             keepalived: Keepalived::new(&bed)?,
             bed,
@@ -162,9 +174,11 @@ impl Trial {
         let now = Instant::now();
         let patient = self.wire.interval() * PATIENT;
         eventually(DEADLINE, "time passes", || {
+            let asked = Instant::now();
             ensure!(self.active(node)? == Some(true), "{node} is active no more");
             let other = node.other();
             ensure!(self.active(other)? == Some(false), "{other} isn't standby");
+            self.sure = asked;
             Ok((now.elapsed() > patient).then_some(()))
         })?;
         let span = self.answers.span(now);
@@ -183,20 +197,43 @@ impl Trial {
         .with_context(|| format!("{}, {} first, {}", self.wire, self.first, step.name()))
     }
 
-    /// The first node resigns, so the second waits for its skew only.
+    /// Stops the first node while it is active: one that has lost its lease by then is brought
+    /// back, and stopped again.
     fn stop(&mut self) -> Result<Outcome> {
         let (first, second) = (self.first, self.first.other());
-        let now = Instant::now();
-        match first {
-            Node::Ours => drop(self.flowgate.stop(Signal::TERM)?),
-            Node::Theirs => self.keepalived.stop()?,
+        for _ in 0..STOPS {
+            if let Some(outcome) = self.stop_once()? {
+                return Ok(outcome);
+            }
+            self.start(first, HIGH, true)?;
+            self.is(first, true)?;
+            self.is(second, false)?;
+            self.stays(first)?;
         }
+        bail!("CPUs stood still, so that {first} had lost its lease before each of {STOPS} stops")
+    }
+
+    /// The first node resigns, so the second waits for its skew only. `None`: it had nothing to
+    /// give up, and the second had to find that out by itself.
+    fn stop_once(&mut self) -> Result<Option<Outcome>> {
+        let (first, second) = (self.first, self.first.other());
+        let now = Instant::now();
+        let was_active = match first {
+            Node::Ours => {
+                let status = self.flowgate.stop(Signal::TERM)?;
+                ensure!(status.success(), "{first} ended by {}", how(status));
+                self.left_active()?
+            }
+            Node::Theirs => {
+                self.keepalived.stop()?;
+                true
+            }
+        };
         self.is(second, true)?;
         self.answers.only(second, now, DEADLINE)?;
         if first == Node::Theirs {
             self.keepalived.ended()?;
         }
-        let took = self.took(second, now, Duration::ZERO, self.wire.skew(LOW))?;
         let span = self.answers.span(now);
         // keepalived resigns, and then takes its VIPs away when it gets a CPU.
         ensure!(
@@ -204,7 +241,45 @@ impl Trial {
             "both answered for {:?}",
             span.both
         );
-        Ok(Outcome::new(took, span))
+        if !was_active {
+            return Ok(None);
+        }
+        let took = self.took(second, now, Duration::ZERO, self.wire.skew(LOW))?;
+        Ok(Some(Outcome::new(took, span)))
+    }
+
+    /// Whether Flowgate, which has ended, was active until it left its group: then it had to
+    /// resign. It says so itself; that it had lost its lease instead is believed only if a CPU
+    /// stood still for long enough.
+    fn left_active(&mut self) -> Result<bool> {
+        let log = self.flowgate.log();
+        let of_group = log.lines().filter(|line| line.contains("group=\"site\""));
+        let mut states = of_group.filter_map(|line| Some(line.split_once(" INFO ")?.1));
+        let last = states.next_back().unwrap_or_default();
+        ensure!(
+            last.starts_with("stopped: "),
+            "Flowgate's last word is {last:?}"
+        );
+        let before = states.next_back().unwrap_or_default();
+        if before.starts_with("active: ") {
+            self.resigned += 1;
+            return Ok(true);
+        }
+        ensure!(
+            before.starts_with("standby: its lease ran out"),
+            "Flowgate was active, and left its group after {before:?}"
+        );
+        // The lease counts from the last advertisement, and the next was due after one interval.
+        let (needed, stall) = (self.wire.interval() * 2, self.stalls.longest(self.sure));
+        ensure!(
+            stall >= needed,
+            "Flowgate's lease ran out, and no CPU stood still for {needed:?}, but for {stall:?}"
+        );
+        eprintln!(
+            "{}: a lease was lost while a CPU stood still for {stall:?}",
+            self.wire
+        );
+        Ok(false)
     }
 
     fn preempt(&mut self) -> Result<Outcome> {
@@ -373,12 +448,14 @@ impl Trial {
             "{}: too little was sent: {seen:?}",
             self.wire
         );
-        // Every row begins with a stop of whoever is active first.
+        // One when it is stopped while active, and none for anything else.
         ensure!(
-            (seen.resignations > 0) == (self.first == Node::Ours),
-            "{}: {} resignations",
+            seen.resignations == self.resigned,
+            "{}, {} first: {} resignations, not {}",
             self.wire,
-            seen.resignations
+            self.first,
+            seen.resignations,
+            self.resigned
         );
         Ok(seen)
     }
