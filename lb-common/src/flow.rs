@@ -387,6 +387,22 @@ pub const fn is_settled_for_server(entry: Entry, now: Tick, signs: Signs) -> boo
     (entry.0 ^ (now as u64) << AGE_SHIFT) & AGE == signs.0 as u64 & FLAGS << BACKEND_SHIFT
 }
 
+/// Whether an entry is that of this flow, with this backend, which is at least 1, and a packet of
+/// the server's leaves it as it is.
+#[must_use]
+#[inline(always)]
+pub const fn is_settled_with(
+    entry: Entry,
+    fingerprint: u64,
+    backend: u16,
+    now: Tick,
+    signs: Signs,
+) -> bool {
+    // One comparison: all but the state is as it would be written.
+    let written = Entry::new(fingerprint, backend, now, State::New);
+    entry.0 ^ written.0 < State::ALL.len() as u64 && !tcp::closes(signs.flags())
+}
+
 /// The state of a known flow after a packet of the server's (`nat` sees those).
 /// It never makes a flow established: only the client's answer shows that the
 /// client is where it says.

@@ -2,11 +2,11 @@
 
 use core::ptr;
 
-use lb_common::flow::{self, Entry, State, Tick};
+use lb_common::flow::{self, Entry, Signs, State, Tick};
 
 use crate::{
     ip::{Address, Ip},
-    maps::{self, EndpointRef},
+    maps::{self, BackendRef, EndpointRef},
     node,
     packet::opaque,
     parse::Flow,
@@ -70,6 +70,12 @@ pub trait Flows<I: Ip> {
     fn at_home(_: &Self::Key) -> Option<Entry> {
         None
     }
+    /// Whether a flow is in its home, with that backend, and a packet of the server's leaves its entry
+    /// as it is, see [`flow::is_settled_with`].
+    #[inline(always)]
+    fn is_settled_at_home(_: &Self::Key, _: BackendRef, _: Tick, _: Signs) -> bool {
+        false
+    }
     /// A found flow's place, to change it.
     #[inline(always)]
     fn slot(found: Found) -> Slot {
@@ -97,7 +103,9 @@ impl<I: Ip> Flows<I> for Table {
 
     #[inline(always)]
     fn key(flow: &Flow<I>, endpoint: EndpointRef) -> u64 {
-        endpoint.seed().hash(flow.client.folded(), flow.ports())
+        // First: what the seed is loaded into is needed for it.
+        let client = flow.client.folded();
+        endpoint.seed().hash(client, flow.ports())
     }
 
     #[inline(always)]
@@ -120,11 +128,14 @@ impl<I: Ip> Flows<I> for Table {
 
     #[inline(always)]
     fn at_home(key: &u64) -> Option<Entry> {
-        // Opaque, or the compiler keeps on the stack what else is to be looked for later.
-        let key = opaque(*key);
-        let fingerprint = flow::fingerprint(key);
-        let entry = load(bucket(key), flow::home(fingerprint));
+        let (entry, fingerprint) = home(*key);
         entry.is(fingerprint).then_some(entry)
+    }
+
+    #[inline(always)]
+    fn is_settled_at_home(key: &u64, backend: BackendRef, now: Tick, signs: Signs) -> bool {
+        let (entry, fingerprint) = home(*key);
+        flow::is_settled_with(entry, fingerprint, backend.number(), now, signs)
     }
 
     /// Most packets change nothing: only for others the verifier is to forget which of the
@@ -152,6 +163,15 @@ impl<I: Ip> Flows<I> for Table {
     fn change(slot: Slot, to: Entry) {
         change(slot, to);
     }
+}
+
+/// What a flow's home holds, and the flow's fingerprint.
+#[inline(always)]
+fn home(key: u64) -> (Entry, u64) {
+    // Opaque, or the compiler keeps on the stack what else is to be looked for later.
+    let key = opaque(key);
+    let fingerprint = flow::fingerprint(key);
+    (load(bucket(key), flow::home(fingerprint)), fingerprint)
 }
 
 /// The bucket of a flow.

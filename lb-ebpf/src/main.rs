@@ -10,18 +10,21 @@ use aya_ebpf::{macros::xdp, programs::XdpContext};
 use lb_ebpf::{
     clock, maps, node,
     packet::{Context, Packet},
-    steps::{self, step_plain4},
-    transmit,
+    steps, transmit,
 };
+
+// Inlined, for the macro calls each from the program that it makes, and a call takes stack.
 
 /// Every packet that an interface receives, each in one buffer.
 #[xdp]
+#[inline(always)]
 pub fn flowgate(context: XdpContext) -> u32 {
     way(context.ctx)
 }
 
 /// The same where packets may lie in several buffers.
 #[xdp(frags)]
+#[inline(always)]
 pub fn flowgate_frags(context: XdpContext) -> u32 {
     way(context.ctx)
 }
@@ -29,7 +32,7 @@ pub fn flowgate_frags(context: XdpContext) -> u32 {
 #[inline(always)]
 fn way(context: Context) -> u32 {
     let packet = &Packet::of(context);
-    let outcome = steps::run(packet, step_plain4);
+    let outcome = steps::run(packet);
     maps::count(outcome, packet.length());
     node::sample(context, outcome);
     transmit::action(outcome)

@@ -39,6 +39,8 @@ pub enum Step {
     PlainFromFull = 18,
     /// A question that we may answer.
     Question = 2,
+    /// The answer of a server in `nat`, which is that backend.
+    Answer = 20,
     /// A later fragment.
     Fragment = 3,
     /// To or from a server in `full-nat`.
@@ -67,6 +69,8 @@ pub enum Step {
     Chosen = 17,
     /// To a backend behind a tunnel; number: the spread; small: the verdict.
     Tunnel = 14,
+    /// Too long for its way, see [`Outcome::too_big`].
+    TooBig = 19,
 }
 
 /// Set in what isn't a verdict yet.
@@ -159,6 +163,21 @@ impl Outcome {
     #[must_use]
     pub fn with_number(self, number: u32) -> Self {
         Outcome(self.0 | u64::from(number) << NUMBER_BIT)
+    }
+
+    /// The next step is told the lengths, in bytes, of an IP packet and of what its way takes.
+    #[inline(always)]
+    #[must_use]
+    pub fn too_big<I: Ip>(length: u16, mtu: u16) -> Self {
+        Outcome(Outcome::next::<I>(Step::TooBig).0 | u64::from(length) << BACKEND_BIT)
+            .with_number(u32::from(mtu))
+    }
+
+    /// What [`Outcome::too_big`] told.
+    #[inline(always)]
+    #[must_use]
+    pub fn told_lengths(self) -> (u16, u16) {
+        ((self.0 >> BACKEND_BIT) as u16, self.told_number() as u16)
     }
 
     /// The next step is told the way to a backend, with the spread of its flow; and the

@@ -10,12 +10,9 @@ use crate::{
     ip::{Ip, V4, V6},
     maps::EndpointRef,
     outcome::{Outcome, Step},
-    packet::{Context, Packet},
+    packet::{Context, Packet, opaque},
     parse::{Kind, Plain, Reading, Segment},
-    rewrite::{
-        self, Carried, Way,
-        nat::{self, Sides},
-    },
+    rewrite::{self, Carried, Way, nat},
     schedule::{self, Choice},
     service,
 };
@@ -25,8 +22,7 @@ use crate::{
 /// [`Step::General`].
 #[inline(always)]
 #[must_use]
-pub fn plain<I: Ip, F: Flows<I>>(context: Context) -> Outcome {
-    let packet = &Packet::of(context);
+pub fn plain<I: Ip, F: Flows<I>>(packet: &Packet) -> Outcome {
     match Plain::of::<I>(packet) {
         Some(plain) => transport::<I, F, _>(packet, &Frame::PLAIN, &plain),
         None => Outcome::next::<I>(Step::General),
@@ -206,7 +202,9 @@ fn to_stable<I: Ip, F: Flows<I>, R: Reading<I>>(
     segment: &R,
 ) -> Option<Outcome> {
     let key = F::key(&segment.flow()?, service);
-    let hash = F::hash(&key);
+    // Opaque, or it is worked out behind the next branch, and all that it is made of is kept on the
+    // stack until then.
+    let hash = opaque(F::hash(&key));
     let slot = schedule::steady(service, hash, || Some(segment.flow()?.client));
     let choice = match schedule::lasting(slot, segment.signs().opens()) {
         // As above.
@@ -285,7 +283,7 @@ fn forward<I: Ip, R: Reading<I>>(
     let refused = rewrite::forward(packet, frame, segment, Carried::Segment, way, verdict);
     // A plain packet is whole.
     if !R::PLAIN
-        && refused.is_none_or(Outcome::is_step)
+        && refused.is_none_or(|outcome| outcome.takes::<I>(Step::Tunnel))
         && let Some(segment) = &segment.whole()
         && segment.is_first
     {
@@ -295,6 +293,22 @@ fn forward<I: Ip, R: Reading<I>>(
         return refused;
     }
     Outcome::to_backend(verdict, way.backend)
+}
+
+/// Sends a server's answer, which its flow has counted, to the client.
+#[inline(always)]
+#[must_use]
+pub fn answer<I: Ip>(context: Context, step: Outcome) -> Outcome {
+    let packet = &Packet::of(context);
+    let Some((frame, segment)) = &again::<I, false>(packet) else {
+        return Outcome::here(Verdict::DropInternal);
+    };
+    let backend = step.backend();
+    let outcome = nat::answer(packet, frame, segment, backend);
+    if segment.is_first && is_returned(outcome) {
+        fragment::back(segment, backend, 0);
+    }
+    outcome
 }
 
 /// To nobody of ours: the answer of a server in `nat`, or the node's own business.
@@ -310,23 +324,31 @@ fn from_server<I: Ip, F: Flows<I>, R: Reading<I>>(
     let Some(server) = server else {
         return Some(Outcome::here(Verdict::PassNotVip));
     };
-    let sides = Sides {
-        client: segment.target()?.destination,
-        client_port: flow.vip_port,
-        server_port: flow.client_port,
-        protocol,
-    };
-    let Some(origin) = nat::origin::<I, F>(&sides, server) else {
-        return Some(Outcome::here(Verdict::PassNotVip));
-    };
-    // Before the segment is read: a call takes the registers that this needs.
+    // Before anything else: a call takes the registers that this needs.
     let now = clock::tick();
-    let segment = &segment.whole()?;
-    let outcome = nat::answer::<I, F>(packet, frame, segment, &origin, now);
-    if segment.is_first && is_returned(outcome) {
-        fragment::back(segment, origin.backend, 0);
+    // The flow is read where it is needed, so that nothing is kept for others on the way of nearly
+    // every packet.
+    let usual = if R::PLAIN {
+        nat::settled::<I, F>(&segment.flow_back()?, server, now, segment.signs())
+    } else {
+        None
+    };
+    let backend = match usual {
+        Some(backend) => backend,
+        None => {
+            let Some(origin) =
+                nat::origin::<I, F>(&segment.flow_back()?, segment.protocol()?, server)
+            else {
+                return Some(Outcome::here(Verdict::PassNotVip));
+            };
+            nat::heard::<I, F>(&segment.whole()?, &origin, now);
+            origin.backend
+        }
+    };
+    if !R::PLAIN {
+        return Some(Outcome::next::<I>(Step::Answer).with_backend(backend));
     }
-    Some(outcome)
+    Some(nat::answer(packet, frame, &segment.whole()?, backend))
 }
 
 /// Whether a server's answer goes to its client.

@@ -1,6 +1,7 @@
 //! The steps of a packet's way that have a stack of their own, and their order.
 
 use crate::{
+    answer::too_big,
     flow::Table,
     frame, full, icmp,
     ip::{V4, V6},
@@ -9,21 +10,22 @@ use crate::{
     pipeline,
 };
 
-/// The whole way of a packet; `plain` is that of a plain one of IPv4.
+/// The whole way of a packet: that of a plain one, as nearly all are, in the program itself, so
+/// that no call is paid for.
 #[inline(always)]
 #[must_use]
-pub fn run(packet: &Packet, plain: extern "C" fn(Context) -> u64) -> Outcome {
+pub fn run(packet: &Packet) -> Outcome {
     let context = packet.context();
     let mut outcome = match frame::kind(packet) {
         Some(frame::IPV4) => {
-            let outcome = Outcome::from_word(plain(context));
+            let outcome = pipeline::plain::<V4, Table>(packet);
             if !outcome.is_step() {
                 return outcome;
             }
             direct4(context, outcome)
         }
         Some(frame::IPV6) => {
-            let outcome = Outcome::from_word(step_plain6(context));
+            let outcome = pipeline::plain::<V6, Table>(packet);
             if !outcome.is_step() {
                 return outcome;
             }
@@ -97,6 +99,7 @@ steps! {
 
 steps! {
     detour4, V4:
+    Answer = step_answer4(told), pipeline::answer::<V4>;
     Full = step_full4(), full::port::<V4>;
     ToFull = step_to_full4(told), full::to_server::<V4>;
     FromFull = step_from_full4(), full::from_server::<V4, false>;
@@ -106,6 +109,7 @@ steps! {
     Changing = step_changing4(), pipeline::changing::<V4, Table>;
     Chosen = step_chosen4(told), pipeline::chosen::<V4>;
     Tunnel = step_tunnel4(told), pipeline::tunnel::<V4>;
+    TooBig = step_too_big4(told), too_big::answer::<V4>;
     ErrorToPool = step_error_to_pool4(told), icmp::step::to_pool::<V4>;
     ErrorFromPort = step_error_from_port4(told), icmp::step::from_port::<V4>;
     ErrorToClient = step_error_to_client4(told), icmp::step::to_client::<V4, Table>;
@@ -115,6 +119,7 @@ steps! {
 
 steps! {
     detour6, V6:
+    Answer = step_answer6(told), pipeline::answer::<V6>;
     Full = step_full6(), full::port::<V6>;
     ToFull = step_to_full6(told), full::to_server::<V6>;
     FromFull = step_from_full6(), full::from_server::<V6, false>;
@@ -124,18 +129,12 @@ steps! {
     Changing = step_changing6(), pipeline::changing::<V6, Table>;
     Chosen = step_chosen6(told), pipeline::chosen::<V6>;
     Tunnel = step_tunnel6(told), pipeline::tunnel::<V6>;
+    TooBig = step_too_big6(told), too_big::answer::<V6>;
     ErrorToPool = step_error_to_pool6(told), icmp::step::to_pool::<V6>;
     ErrorFromPort = step_error_from_port6(told), icmp::step::from_port::<V6>;
     ErrorToClient = step_error_to_client6(told), icmp::step::to_client::<V6, Table>;
     ErrorAbout = step_error_about6(told), icmp::step::about::<V6>;
     ErrorInTunnel = step_error_in_tunnel6(told), icmp::step::in_tunnel::<V6, Table>;
-}
-
-#[inline(never)]
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-extern "C" fn step_plain6(context: Context) -> u64 {
-    pipeline::plain::<V6, Table>(context).word()
 }
 
 #[inline(never)]
@@ -157,11 +156,4 @@ extern "C" fn step_general6(context: Context) -> u64 {
 #[unsafe(no_mangle)]
 extern "C" fn step_question(context: Context) -> u64 {
     pipeline::question(context).word()
-}
-/// The product's way of a plain packet.
-#[inline(never)]
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-pub extern "C" fn step_plain4(context: Context) -> u64 {
-    pipeline::plain::<V4, Table>(context).word()
 }

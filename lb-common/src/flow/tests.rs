@@ -58,6 +58,22 @@ proptest! {
     }
 
     #[test]
+    fn one_comparison_tells_flow_backend_and_age(
+        entry in entry(), parts in (0u64..1 << FINGERPRINT_BITS, 1u16.., any::<u8>()),
+        same in any::<[bool; 3]>(), is_tcp: bool, flags: u8,
+    ) {
+        let fingerprint = if same[0] { entry.bits() >> (64 - FINGERPRINT_BITS) } else { parts.0 };
+        let backend = if same[1] { entry.backend().max(1) } else { parts.1 };
+        let now = if same[2] { entry.age() } else { parts.2 };
+        let signs = Signs::of(is_tcp, if is_tcp { flags } else { 0 });
+        let is_its = entry.is(fingerprint) && entry.backend() == backend;
+        prop_assert_eq!(
+            is_settled_with(entry, fingerprint, backend, now, signs),
+            is_its && is_settled_for_server(entry, now, signs)
+        );
+    }
+
+    #[test]
     fn what_is_settled_stays_as_it_is(
         entry in entry(), ticks in 0u8..2, is_tcp: bool, flags: u8,
     ) {

@@ -23,45 +23,29 @@ const PRECEDENCE: u8 = 0xc0;
 /// The least that an IPv6 link takes (RFC 8200 section 5).
 const LEAST_MTU: u32 = 1_280;
 
-/// Tells the sender of a packet of that length that its way takes no longer ones than `mtu`, unless it
-/// may not be told.
+/// What becomes of a packet of that length whose way takes no longer ones than `mtu`: its sender is
+/// told so by the next step, unless it may not be.
 #[inline(always)]
 #[must_use]
-pub fn answer<I: Ip>(packet: &Packet, length: usize, carried: Carried, mtu: u16) -> Outcome {
+pub fn refused<I: Ip>(length: usize, carried: Carried, mtu: u16) -> Outcome {
     // RFC 1812 section 4.3.2.7; RFC 4443 section 2.4 (e) makes no exception of fragments.
     if carried == Carried::Fragment && I::FAMILY == Family::V4 {
         return Outcome::here(Verdict::DropTooBig);
     }
-    let there = length as u32;
-    let (context, mtu) = (packet.context(), u32::from(mtu));
-    Outcome::from_word(match I::FAMILY {
-        Family::V4 => step_too_big4(context, there, mtu),
-        Family::V6 => step_too_big6(context, there, mtu),
-    })
+    Outcome::too_big::<I>(length as u16, mtu)
 }
 
-#[inline(never)]
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-extern "C" fn step_too_big4(context: Context, there: u32, mtu: u32) -> u64 {
-    answered::<V4>(context, there, mtu).word()
-}
-
-#[inline(never)]
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-extern "C" fn step_too_big6(context: Context, there: u32, mtu: u32) -> u64 {
-    answered::<V6>(context, there, mtu).word()
-}
-
+/// Tells the sender of a packet, unless it may not be told.
 #[inline(always)]
-fn answered<I: Ip>(context: Context, there: u32, mtu: u32) -> Outcome {
+#[must_use]
+pub fn answer<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let packet = &Packet::of(context);
     let sender = I::ends(packet, &frame::parse(packet).any());
     if !sender.is_some_and(|(source, _)| source.is_one_host()) || !maps::may_tell() {
         return Outcome::here(Verdict::DropTooBig);
     }
-    if I::tell(context, there, mtu) {
+    let (there, mtu) = step.told_lengths();
+    if I::tell(context, u32::from(there), u32::from(mtu)) {
         Outcome::back(Verdict::AnswerTooBig)
     } else {
         Outcome::here(Verdict::DropNoHeadroom)

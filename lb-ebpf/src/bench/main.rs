@@ -17,13 +17,14 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use lb_ebpf::{
+    frame,
     ip::V4,
     maps, node,
-    packet::{Context, Packet},
-    pipeline,
-    steps::{self, step_plain4},
-    transmit,
+    outcome::{Outcome, Step},
+    packet::Packet,
+    pipeline, steps, transmit,
 };
+use lru::Lru;
 
 /// The least that a program which sends packets back can do.
 #[xdp]
@@ -51,34 +52,44 @@ pub fn prologue(context: XdpContext) -> u32 {
 
 /// The product.
 #[xdp]
-pub fn table(context: XdpContext) -> u32 {
-    way(&context, step_plain4)
-}
-
-/// The product with another flow table.
-#[xdp]
-pub fn lru(context: XdpContext) -> u32 {
-    way(&context, step_plain4_lru)
-}
-
-/// The way of a plain packet with the other table.
-#[inline(never)]
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-extern "C" fn step_plain4_lru(context: Context) -> u64 {
-    pipeline::plain::<V4, lru::Lru>(context).word()
-}
-
-/// A packet is written, then goes the way that it goes in the product's `main.rs`.
 #[inline(always)]
-fn way(context: &XdpContext, plain: extern "C" fn(Context) -> u64) -> u32 {
-    if !prologue::write(context.ctx) {
-        return XDP_ABORTED;
+pub fn table(context: XdpContext) -> u32 {
+    match written(&context) {
+        Some(packet) => ended(&packet, steps::run(&packet)),
+        None => XDP_ABORTED,
     }
-    let packet = &Packet::of(context.ctx);
-    let outcome = steps::run(packet, plain);
+}
+
+/// The same with another flow table, for what it is measured by.
+#[xdp]
+#[inline(always)]
+pub fn lru(context: XdpContext) -> u32 {
+    match written(&context) {
+        Some(packet) => ended(&packet, by_lru(&packet)),
+        None => XDP_ABORTED,
+    }
+}
+
+/// The way of a plain packet of IPv4 with the other table.
+#[inline(always)]
+fn by_lru(packet: &Packet) -> Outcome {
+    match frame::kind(packet) {
+        Some(frame::IPV4) => pipeline::plain::<V4, Lru>(packet),
+        _ => Outcome::next::<V4>(Step::General),
+    }
+}
+
+/// The next packet, written.
+#[inline(always)]
+fn written(context: &XdpContext) -> Option<Packet> {
+    prologue::write(context.ctx).then(|| Packet::of(context.ctx))
+}
+
+/// What the product's `main.rs` does with a packet that has gone its way.
+#[inline(always)]
+fn ended(packet: &Packet, outcome: Outcome) -> u32 {
     maps::count(outcome, packet.length());
-    node::sample(context.ctx, outcome);
+    node::sample(packet.context(), outcome);
     transmit::action(outcome)
 }
 

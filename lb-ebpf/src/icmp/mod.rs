@@ -19,8 +19,7 @@ use crate::{
     parse::{Flow, TCP, UDP, at, extension},
     ports::{self, Ports},
     rewrite::{
-        self, Way,
-        nat::{self, Sides},
+        self, Way, nat,
         translate::{self, Translation},
     },
     service, turn,
@@ -338,15 +337,14 @@ pub fn server_of<I: Ip, F: Flows<I>>(
     error: &Message<I>,
 ) -> Option<BackendRef> {
     let quote = &about(packet, frame, error)?;
-    let port = quote.destination_port;
-    let sides = Sides {
+    let (port, protocol) = (quote.destination_port, quote.place.protocol());
+    let flow = Flow {
         client: quote.source,
         client_port: quote.source_port,
-        server_port: port,
-        protocol: quote.place.protocol(),
+        vip_port: port,
     };
-    let server = service::server::<I>(quote.destination, port, sides.protocol)?;
-    Some(nat::origin::<I, F>(&sides, server)?.backend)
+    let server = service::server::<I>(quote.destination, port, protocol)?;
+    Some(nat::origin::<I, F>(&flow, protocol, server)?.backend)
 }
 
 /// Sends an ICMP error about what a client has sent to `backend` to that client. `None`

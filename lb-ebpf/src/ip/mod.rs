@@ -55,6 +55,12 @@ pub trait Ip: Copy + 'static {
     where
         Self: Sized;
 
+    /// The flow that a plain packet from a server is in, as if its client spoke to the server's
+    /// own port. Never `None`.
+    fn flow_back(packet: &Packet) -> Option<Flow<Self>>
+    where
+        Self: Sized;
+
     /// The segment of a plain packet. Never `None`.
     fn whole(packet: &Packet, signs: Signs) -> Option<Segment<Self>>
     where

@@ -75,6 +75,11 @@ impl Ip for V4 {
     }
 
     #[inline(always)]
+    fn flow_back(packet: &Packet) -> Option<Flow<V4>> {
+        parse::ipv4::flow_back(packet)
+    }
+
+    #[inline(always)]
     fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V4>> {
         parse::ipv4::whole(packet, signs)
     }

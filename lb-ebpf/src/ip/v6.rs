@@ -59,6 +59,11 @@ impl Ip for V6 {
     }
 
     #[inline(always)]
+    fn flow_back(packet: &Packet) -> Option<Flow<V6>> {
+        parse::ipv6::flow_back(packet)
+    }
+
+    #[inline(always)]
     fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V6>> {
         parse::ipv6::whole(packet, signs)
     }

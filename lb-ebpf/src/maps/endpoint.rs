@@ -6,7 +6,7 @@ use lb_common::{
     limits,
 };
 
-use super::{field, region, word};
+use super::{BackendRef, field, region, word};
 use crate::ip::{Address, Ip};
 
 /// Whether an endpoint may have this address: false only where none has.
@@ -135,11 +135,20 @@ impl EndpointRef {
         Wheel::from_bits(word!(self.0, 3))
     }
 
-    /// Service: its number. Server: its first backend.
+    /// Service: its number.
     #[inline(always)]
     #[must_use]
     pub fn number(self) -> u32 {
         word!(self.0, 4) as u32
+    }
+
+    /// Server: the first backend that it is.
+    #[inline(always)]
+    #[must_use]
+    pub fn backend(self) -> BackendRef {
+        // SAFETY: the lowest two bytes of the word, on all that BPF programs are compiled for here.
+        let number = unsafe { ptr::read_volatile(self.0.cast::<u16>().add(4 * 4)) };
+        BackendRef::get(number)
     }
 
     /// Service: its part of its flows' hash. Server: that of its first backend's service.

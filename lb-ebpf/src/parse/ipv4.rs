@@ -76,6 +76,15 @@ pub fn flow(packet: &Packet) -> Option<Flow<V4>> {
     Some(plain::flow(client, head))
 }
 
+/// The same of one from a server, see [`crate::ip::Ip::flow_back`].
+#[inline(always)]
+#[must_use]
+pub fn flow_back(packet: &Packet) -> Option<Flow<V4>> {
+    let (header, head) = headers(packet)?;
+    let client = header.load::<u32, { at::ipv4::DESTINATION }>();
+    Some(plain::flow_back(client, head))
+}
+
 /// Whom a plain packet is for, see [`crate::ip::Ip::target`].
 #[inline(always)]
 #[must_use]

@@ -74,6 +74,15 @@ pub fn flow(packet: &Packet) -> Option<Flow<V6>> {
     Some(plain::flow(client, head))
 }
 
+/// The same of one from a server, see [`crate::ip::Ip::flow_back`].
+#[inline(always)]
+#[must_use]
+pub fn flow_back(packet: &Packet) -> Option<Flow<V6>> {
+    let (header, head) = headers(packet)?;
+    let client = Six::load::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(header);
+    Some(plain::flow_back(client, head))
+}
+
 /// Whom a plain packet is for, see [`crate::ip::Ip::target`].
 #[inline(always)]
 #[must_use]

@@ -35,6 +35,9 @@ pub trait Reading<I: Ip> {
     fn target(&self) -> Option<Target<I>>;
     /// The flow of a segment that goes to the VIP.
     fn flow(&self) -> Option<Flow<I>>;
+    /// The flow of a segment that comes from a server, as if its client spoke to the server's
+    /// own port.
+    fn flow_back(&self) -> Option<Flow<I>>;
     /// All of it.
     fn whole(&self) -> Option<Segment<I>>;
 }
@@ -84,6 +87,11 @@ impl<I: Ip> Reading<I> for Plain<'_> {
     }
 
     #[inline(always)]
+    fn flow_back(&self) -> Option<Flow<I>> {
+        I::flow_back(self.packet)
+    }
+
+    #[inline(always)]
     fn whole(&self) -> Option<Segment<I>> {
         I::whole(self.packet, self.signs)
     }
@@ -121,6 +129,15 @@ impl<I: Ip> Reading<I> for Segment<I> {
     }
 
     #[inline(always)]
+    fn flow_back(&self) -> Option<Flow<I>> {
+        Some(Flow {
+            client: self.destination,
+            client_port: self.destination_port,
+            vip_port: self.source_port,
+        })
+    }
+
+    #[inline(always)]
     fn whole(&self) -> Option<Segment<I>> {
         Some(*self)
     }
@@ -134,6 +151,17 @@ pub(super) fn flow<I: Ip>(client: I::Address, head: Window<{ at::TCP }>) -> Flow
         client,
         client_port: u16::from_ne_bytes([a, b]),
         vip_port: u16::from_ne_bytes([c, d]),
+    }
+}
+
+/// The same from a server to `client`.
+#[inline(always)]
+pub(super) fn flow_back<I: Ip>(client: I::Address, head: Window<{ at::TCP }>) -> Flow<I> {
+    let [a, b, c, d] = head.load::<u32, { at::port::SOURCE }>().to_ne_bytes();
+    Flow {
+        client,
+        client_port: u16::from_ne_bytes([c, d]),
+        vip_port: u16::from_ne_bytes([a, b]),
     }
 }
 

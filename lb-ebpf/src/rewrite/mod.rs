@@ -195,7 +195,7 @@ fn refused<I: Ip>(
         return None;
     }
     let most = mtu.wrapping_sub(overhead);
-    Some(too_big::answer::<I>(packet, length, carried, most))
+    Some(too_big::refused::<I>(length, carried, most))
 }
 
 /// Rewrites an ICMP error for the backend of the flow that it is about. `Some` is what
@@ -249,7 +249,7 @@ pub fn refused_back<I: Ip>(
         return None;
     }
     Some(match told {
-        Some(carried) => too_big::answer::<I>(packet, length, carried, hop.mtu()),
+        Some(carried) => too_big::refused::<I>(length, carried, hop.mtu()),
         None => Outcome::here(Verdict::DropTooBig),
     })
 }

@@ -3,7 +3,7 @@
 
 use lb_common::{
     abi::{Forward, Owner},
-    flow::{self, Entry, Tick},
+    flow::{self, Entry, Signs, Tick},
     limits::MAX_NAT_SHARED,
     verdict::Verdict,
 };
@@ -127,77 +127,69 @@ pub fn forward_error<I: Ip>(
     frame::send(packet, frame, backend.hop())
 }
 
-/// A server's and a client's side of what may be a flow of ours.
-#[derive(Clone, Copy)]
-pub struct Sides<I: Ip> {
-    /// The client's address.
-    pub client: I::Address,
-    /// The client's port.
-    pub client_port: u16,
-    /// The server's port.
-    pub server_port: u16,
-    /// IP protocol number.
-    pub protocol: u8,
-}
-
 /// A flow that a server speaks in.
 pub struct Origin<K> {
     /// The backend that the server is in it.
     pub backend: BackendRef,
-    /// The VIP's port.
-    vip_port: u16,
     /// Its key.
     key: K,
     /// Its entry.
     entry: Entry,
 }
 
-/// The flow between these sides, if it is one of ours. `server` is the endpoint that the
-/// server is.
+/// The flow that `flow` is to the server, whose endpoint is `server`, if it is one of ours; of
+/// that IP protocol.
 #[inline(always)]
 #[must_use]
-pub fn origin<I: Ip, F: Flows<I>>(sides: &Sides<I>, server: EndpointRef) -> Option<Origin<F::Key>> {
-    let mut number = server.number() & 0xffff;
-    let mut endpoint = server;
+pub fn origin<I: Ip, F: Flows<I>>(
+    flow: &Flow<I>,
+    protocol: u8,
+    server: EndpointRef,
+) -> Option<Origin<F::Key>> {
+    let (mut number, mut endpoint) = (u32::from(server.backend().number()), server);
     for _ in 0..MAX_NAT_SHARED {
         if number == 0 {
             return None;
         }
         let backend = BackendRef::get(number as u16);
-        // The flow as the client began it.
-        let vip_port = backend.spoken_from(sides.server_port);
-        let flow = Flow {
-            client: sides.client,
-            client_port: sides.client_port,
-            vip_port,
-        };
-        let key = F::key(&flow, endpoint);
-        if let Some(entry) = F::at_home(&key)
-            && u32::from(entry.backend()) == number
-        {
-            return Some(Origin {
-                backend,
-                vip_port,
-                key,
-                entry,
-            });
-        }
+        let key = begun::<I, F>(flow, backend, endpoint);
         if let Some(Found { entry, .. }) = F::find(&key)
             && u32::from(entry.backend()) == number
         {
             return Some(Origin {
                 backend,
-                vip_port,
                 key,
                 entry,
             });
         }
         number = u32::from(backend.sharing());
         if number != 0 {
-            endpoint = service::by::<I>(BackendRef::get(number as u16), sides.protocol)?;
+            endpoint = service::by::<I>(BackendRef::get(number as u16), protocol)?;
         }
     }
     None
+}
+
+/// The backend that the server is in that flow, if this is in its home and its entry stays as it
+/// is: that of nearly every packet.
+#[inline(always)]
+#[must_use]
+pub fn settled<I: Ip, F: Flows<I>>(
+    flow: &Flow<I>,
+    server: EndpointRef,
+    now: Tick,
+    signs: Signs,
+) -> Option<BackendRef> {
+    let backend = server.backend();
+    let key = begun::<I, F>(flow, backend, server);
+    F::is_settled_at_home(&key, backend, now, signs).then_some(backend)
+}
+
+/// The key of the flow as its client began it.
+#[inline(always)]
+fn begun<I: Ip, F: Flows<I>>(flow: &Flow<I>, backend: BackendRef, endpoint: EndpointRef) -> F::Key {
+    let vip_port = backend.spoken_from(flow.vip_port);
+    F::key(&Flow { vip_port, ..*flow }, endpoint)
 }
 
 /// A flow's entry after a server's answer; `None` where it stays as it is.
@@ -210,16 +202,9 @@ fn answered<I: Ip>(entry: Entry, segment: &Segment<I>, now: Tick) -> Option<Entr
     Some(entry.touched(now, state))
 }
 
-/// Translates a backend's answer back to the client.
+/// A server has spoken in a flow: its entry tells.
 #[inline(always)]
-#[must_use]
-pub fn answer<I: Ip, F: Flows<I>>(
-    packet: &Packet,
-    frame: &Frame,
-    segment: &Segment<I>,
-    origin: &Origin<F::Key>,
-    now: Tick,
-) -> Outcome {
+pub fn heard<I: Ip, F: Flows<I>>(segment: &Segment<I>, origin: &Origin<F::Key>, now: Tick) {
     // Once in a tick, so it is looked for again rather than its place kept.
     if let Some(entry) = answered(origin.entry, segment, now)
         && let Some(found) = F::find(&origin.key)
@@ -227,8 +212,18 @@ pub fn answer<I: Ip, F: Flows<I>>(
     {
         F::change(F::slot(found), entry);
     }
-    let backend = origin.backend;
-    let to = source(backend, origin.vip_port);
+}
+
+/// Translates a backend's answer back to the client.
+#[inline(always)]
+#[must_use]
+pub fn answer<I: Ip>(
+    packet: &Packet,
+    frame: &Frame,
+    segment: &Segment<I>,
+    backend: BackendRef,
+) -> Outcome {
+    let to = source(backend, backend.spoken_from(segment.source_port));
     returned(packet, frame, segment, Carried::Segment, backend, &to)
 }
 
