@@ -36,6 +36,7 @@ pub mod require;
 pub mod site;
 pub mod spread;
 pub mod stage;
+pub mod steal;
 pub mod stream;
 pub mod wait;
 pub mod xdp;
