@@ -11,6 +11,7 @@ use flowgate_tests::{
         bed::{Bed, PORT, Side, VIP, web_address},
         way::Way,
     },
+    steal,
     wait::eventually,
 };
 use serde_json::Value;
@@ -47,13 +48,15 @@ fn the_active_node_attaches_to_another_interface_and_stays_active() -> Result<()
         return Ok(());
     }
     let bed = Bed::build()?;
-    bed.reset(Way::Dsr)?;
-    let pins = PinDir::new()?;
-    let one = configuration("[\"front\"]");
-    let mut node = Flowgate::installed(&flowgate::binary()?, bed.scratch(), pins.path(), &one)?;
-    node.launch(&bed.node(Side::First).host)?;
-    let stays = reloads(&node, &one);
-    stays.map_err(|error| anyhow!("{error:#}\n{}", node.log()))
+    steal::despite(|| {
+        bed.reset(Way::Dsr)?;
+        let pins = PinDir::new()?;
+        let one = configuration("[\"front\"]");
+        let mut node = Flowgate::installed(&flowgate::binary()?, bed.scratch(), pins.path(), &one)?;
+        node.launch(&bed.node(Side::First).host)?;
+        let stays = reloads(&node, &one);
+        stays.map_err(|error| anyhow!("{error:#}\n{}", node.log()))
+    })
 }
 
 fn reloads(node: &Flowgate, one: &str) -> Result<()> {
