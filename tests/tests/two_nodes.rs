@@ -1,7 +1,13 @@
 //! What an operator of two nodes does and is told: tracking, notification, another VIP,
 //! hand-over, refusals.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use flowgate_tests::{
@@ -9,6 +15,7 @@ use flowgate_tests::{
     flowgate::{self, Flowgate},
     pair::bed::{Bed, PORT, Side, VIP, web_address},
     pair::way::Way,
+    steal,
     wait::eventually,
 };
 use rustix::process::Signal;
@@ -141,11 +148,17 @@ fn described(nodes: &[Node<'_>; 2], error: &anyhow::Error) -> anyhow::Error {
     anyhow!("{error:#}\n── first\n{}\n── second\n{}", logs[0], logs[1])
 }
 
-fn run(test: impl FnOnce(&Bed, &mut [Node<'_>; 2]) -> Result<()>) -> Result<()> {
-    let bed = Bed::build()?;
-    bed.reset(Way::Dsr)?;
-    let mut nodes = pair(&bed)?;
-    test(&bed, &mut nodes).map_err(|error| described(&nodes, &error))
+/// One test at a time: a node that waits behind other tests' loading of programs doesn't take
+/// over within the time that a hand-over gives it.
+fn run(test: impl Fn(&Bed, &mut [Node<'_>; 2]) -> Result<()>) -> Result<()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    steal::despite(|| {
+        let bed = Bed::build()?;
+        bed.reset(Way::Dsr)?;
+        let mut nodes = pair(&bed)?;
+        test(&bed, &mut nodes).map_err(|error| described(&nodes, &error))
+    })
 }
 
 /// A node that can serve less steps down, and takes the VIPs back when all is well again;
