@@ -130,11 +130,14 @@ impl<I: Ip> Reading<I> for Segment<I> {
 
     #[inline(always)]
     fn flow_back(&self) -> Option<Flow<I>> {
-        Some(Flow {
-            client: self.destination,
-            client_port: self.destination_port,
-            vip_port: self.source_port,
-        })
+        let client = self.destination;
+        Some(
+            Flow {
+                client,
+                ..Segment::flow(self)
+            }
+            .turned(),
+        )
     }
 
     #[inline(always)]
@@ -157,12 +160,7 @@ pub(super) fn flow<I: Ip>(client: I::Address, head: Window<{ at::TCP }>) -> Flow
 /// The same from a server to `client`.
 #[inline(always)]
 pub(super) fn flow_back<I: Ip>(client: I::Address, head: Window<{ at::TCP }>) -> Flow<I> {
-    let [a, b, c, d] = head.load::<u32, { at::port::SOURCE }>().to_ne_bytes();
-    Flow {
-        client,
-        client_port: u16::from_ne_bytes([c, d]),
-        vip_port: u16::from_ne_bytes([a, b]),
-    }
+    flow(client, head).turned()
 }
 
 /// The segment of a plain packet, with the ports that its header, `head`, begins with.

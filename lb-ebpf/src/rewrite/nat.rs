@@ -146,15 +146,14 @@ pub fn origin<I: Ip, F: Flows<I>>(
     protocol: u8,
     server: EndpointRef,
 ) -> Option<Origin<F::Key>> {
-    let (mut number, mut endpoint) = (u32::from(server.backend().number()), server);
+    let (mut backend, mut endpoint) = (server.backend(), server);
     for _ in 0..MAX_NAT_SHARED {
-        if number == 0 {
+        if !backend.is_some() {
             return None;
         }
-        let backend = BackendRef::get(number as u16);
         let key = begun::<I, F>(flow, backend, endpoint);
         if let Some(Found { entry, .. }) = F::find(&key)
-            && u32::from(entry.backend()) == number
+            && entry.backend() == backend.number()
         {
             return Some(Origin {
                 backend,
@@ -162,9 +161,9 @@ pub fn origin<I: Ip, F: Flows<I>>(
                 entry,
             });
         }
-        number = u32::from(backend.sharing());
-        if number != 0 {
-            endpoint = service::by::<I>(BackendRef::get(number as u16), protocol)?;
+        backend = BackendRef::get(backend.sharing());
+        if backend.is_some() {
+            endpoint = service::by::<I>(backend, protocol)?;
         }
     }
     None
