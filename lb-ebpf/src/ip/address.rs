@@ -4,7 +4,11 @@ use core::ptr;
 
 use lb_common::{abi, checksum::Delta};
 
-use crate::{maps::Destination, node, packet::Window};
+use crate::{
+    maps::Destination,
+    node,
+    packet::{Window, opaque},
+};
 
 /// An address as it lies in a packet.
 pub trait Address: Copy + PartialEq + Destination {
@@ -116,7 +120,8 @@ impl Six {
             old.load::<u32, 12>(),
         ];
         self.store::<LEN, AT>(header);
-        delta.eight(old, self.words())
+        // Where both ends change, both addresses wouldn't have room on the stack.
+        delta.eight(old, self.words()).through(opaque)
     }
 }
 
