@@ -30,7 +30,7 @@ use lb_common::{
 #[cfg(doc)]
 use crate::node;
 
-pub use backend::{BackendRef, HopRef};
+pub use backend::{BackendRef, HopRef, TunnelRef};
 pub use count::{advance, count};
 pub use endpoint::{EndpointRef, Sought, is_known};
 pub use ports::{PortSlot, pool_address, port_bucket};

@@ -11,6 +11,7 @@ use super::{SPREAD_BITS, Way};
 use crate::{
     frame::{self, Frame},
     ip::{Edit, Ip, Six},
+    maps::{BackendRef, TunnelRef},
     packet::{Packet, Window},
     parse::{UDP, at},
 };
@@ -20,9 +21,9 @@ const PROTOCOL_IPV6: u8 = 41;
 const LIFETIME: u8 = 64;
 /// Identification 0, and "don't fragment" (RFC 6864 section 4).
 const WHOLE: u32 = 0x4000u32.to_be();
-/// Source ports of GUE are these, less the bits that vary by flow: IANA's dynamic ones
-/// (draft-ietf-intarea-gue-09 section 5.11.1).
-const PORTS: u16 = 0xc000;
+/// Bits of all source ports of GUE, as they lie in the packet: those of IANA's dynamic ports
+/// (draft-ietf-intarea-gue-09 section 5.11.1). The others vary by flow, in whatever order.
+const PORTS: u16 = 0xc000u16.to_be();
 const LINK: usize = EthHdr::LEN;
 const UDP_HEADER: usize = at::UDP;
 const IP4: usize = at::IPV4;
@@ -46,7 +47,6 @@ pub fn forward<I: Ip, const PLAIN: bool>(
     let bits = way.spread();
     // The same bits again above themselves, in one instruction.
     let spread = bits.wrapping_mul(1 | 1 << SPREAD_BITS);
-    let tunnel = backend.tunnel();
     // Forwarding into the tunnel counts a hop (RFC 2003 section 3.1, RFC 2473 section 3.1).
     let inner = I::edit(packet, frame, &Edit::HOP).and_then(|_| first::<I, PLAIN>(packet, frame));
     let Some((class, first)) = inner else {
@@ -54,6 +54,8 @@ pub fn forward<I: Ip, const PLAIN: bool>(
     };
     let is_udp = matches!(mode, Forward::Gue4 | Forward::Gue6);
     let outer = Outer {
+        backend,
+        tunnel: backend.tunnel(),
         class,
         first,
         spread,
@@ -77,24 +79,24 @@ pub fn forward<I: Ip, const PLAIN: bool>(
     };
     let written = match mode {
         Forward::Ip4 => heads::<PLAIN, IP4, { LINK + IP4 }>(&grown, frame).map(|(link, heads)| {
-            outer.ipv4(heads, tunnel.source4(spread), backend.address());
+            outer.ipv4(heads);
             link
         }),
         Forward::Gue4 => {
             heads::<PLAIN, GUE4, { LINK + GUE4 }>(&grown, frame).map(|(link, heads)| {
-                outer.ipv4(heads.narrow(), tunnel.source4(spread), backend.address());
-                outer.udp(heads.rest::<IP4, UDP_HEADER>(), tunnel.port());
+                outer.ipv4(heads.narrow());
+                outer.udp(heads.rest::<IP4, UDP_HEADER>());
                 link
             })
         }
         Forward::Ip6 => heads::<PLAIN, IP6, { LINK + IP6 }>(&grown, frame).map(|(link, heads)| {
-            outer.ipv6(heads, tunnel.source6(spread), backend.address());
+            outer.ipv6(heads);
             link
         }),
         Forward::Gue6 => {
             heads::<PLAIN, GUE6, { LINK + GUE6 }>(&grown, frame).map(|(link, heads)| {
-                outer.ipv6(heads.narrow(), tunnel.source6(spread), backend.address());
-                outer.udp(heads.rest::<IP6, UDP_HEADER>(), tunnel.port());
+                outer.ipv6(heads.narrow());
+                outer.udp(heads.rest::<IP6, UDP_HEADER>());
                 link
             })
         }
@@ -148,8 +150,10 @@ pub fn any<I: Ip>(packet: &Packet, frame: &Frame, way: Way) -> Option<Verdict> {
     }
 }
 
-/// What outer headers say beside the addresses.
+/// What outer headers say. Each address is read where it is written: nothing is kept meanwhile.
 struct Outer {
+    backend: BackendRef,
+    tunnel: TunnelRef,
     class: u8,
     /// IPv4: version, header length, and `class`.
     first: u16,
@@ -176,44 +180,45 @@ impl Outer {
     /// RFC 2003 section 3.1. DSCP and ECN are the packet's (RFC 2983 section 3, RFC 6040
     /// section 4.1).
     #[inline(always)]
-    fn ipv4(&self, header: Window<IP4>, source: u32, destination: u32) {
-        let length = (at::IPV4 as u16).wrapping_add(self.payload()).to_be();
+    fn ipv4(&self, header: Window<IP4>) {
         let lifetime = u16::from_ne_bytes([LIFETIME, self.protocol()]);
+        header.store::<u16, { at::ipv4::VERSION }>(self.first);
+        header.store::<u32, { at::ipv4::ID }>(WHOLE);
+        header.store::<u16, { at::ipv4::TTL }>(lifetime);
+        let length = (at::IPV4 as u16).wrapping_add(self.payload()).to_be();
+        header.store::<u16, { at::ipv4::LENGTH }>(length);
+        let source = self.tunnel.source4(self.spread);
+        header.store::<u32, { at::ipv4::SOURCE }>(source);
+        let destination: u32 = self.backend.address();
+        header.store::<u32, { at::ipv4::DESTINATION }>(destination);
         let words = u64::from(self.first)
             + u64::from(length)
             + u64::from(WHOLE)
             + u64::from(lifetime)
             + u64::from(source)
             + u64::from(destination);
-        header.store::<u16, { at::ipv4::VERSION }>(self.first);
-        header.store::<u16, { at::ipv4::LENGTH }>(length);
-        header.store::<u32, { at::ipv4::ID }>(WHOLE);
-        header.store::<u16, { at::ipv4::TTL }>(lifetime);
         header.store::<u16, { at::ipv4::CHECKSUM }>(!checksum::fold(words));
-        header.store::<u32, { at::ipv4::SOURCE }>(source);
-        header.store::<u32, { at::ipv4::DESTINATION }>(destination);
     }
 
     /// RFC 2473 section 3.1; the flow label varies by flow (RFC 6438 section 3).
     #[inline(always)]
-    fn ipv6(&self, header: Window<IP6>, source: (u64, u64), destination: Six) {
+    fn ipv6(&self, header: Window<IP6>) {
         let version = 6 << 28 | u32::from(self.class) << 20 | self.spread & 0xf_ffff;
         header.store::<u32, { at::ipv6::VERSION }>(version.to_be());
         header.store::<u16, { at::ipv6::LENGTH }>(self.payload().to_be());
         let next = u16::from_ne_bytes([self.protocol(), LIFETIME]);
         header.store::<u16, { at::ipv6::NEXT }>(next);
-        header.store::<u64, { at::ipv6::SOURCE }>(source.0);
-        header.store::<u64, { at::ipv6::SOURCE + 8 }>(source.1);
+        header.store_pair::<{ at::ipv6::SOURCE }>(self.tunnel.source6(self.spread));
+        let destination: Six = self.backend.address();
         header.store::<u64, { at::ipv6::DESTINATION }>(destination.high);
         header.store::<u64, { at::ipv6::DESTINATION + 8 }>(destination.low);
     }
 
     /// Without a checksum, which the packet inside has of its own (RFC 6935).
     #[inline(always)]
-    fn udp(&self, header: Window<UDP_HEADER>, port: u16) {
-        let source = PORTS | self.spread as u16 & !PORTS;
-        header.store::<u16, { at::port::SOURCE }>(source.to_be());
-        header.store::<u16, { at::port::DESTINATION }>(port);
+    fn udp(&self, header: Window<UDP_HEADER>) {
+        header.store::<u16, { at::port::SOURCE }>(self.spread as u16 | PORTS);
+        header.store::<u16, { at::port::DESTINATION }>(self.tunnel.port());
         // The checksum behind it is 0.
         let length = u32::from(self.payload().to_be());
         header.store::<u32, { at::port::LENGTH }>(length);

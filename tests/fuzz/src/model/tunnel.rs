@@ -96,7 +96,9 @@ fn outer(backend: &Backend, tunnel: &Tunnel, ip: &Ip, spread: u32) -> Vec<u8> {
     if backend.mode.is_gue() {
         payload += 8;
         protocol = UDP;
-        udp.extend((0xc000 | (spread & 0x3fff) as u16).to_be_bytes());
+        // As for the source, as they lie in memory.
+        let [first, second, ..] = spread.to_le_bytes();
+        udp.extend([first | 0xc0, second]);
         udp.extend(GUE_PORT.to_be_bytes());
         udp.extend((payload as u16).to_be_bytes());
         udp.extend([0, 0]);
@@ -153,6 +155,7 @@ fn observe(spread: &mut Spread, backend: &Backend, tunnel: &Tunnel, frame: &[u8]
         spread.learn(0xf_ffff, long(frame, head));
     }
     if backend.mode.is_gue() {
-        spread.learn(0x3fff, u32::from(word(frame, head + header)));
+        let seen = word(frame, head + header).swap_bytes();
+        spread.learn(0xff3f, u32::from(seen));
     }
 }
