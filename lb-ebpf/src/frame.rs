@@ -100,7 +100,7 @@ impl Frame {
 #[inline(always)]
 #[must_use]
 pub fn kind(packet: &Packet) -> Option<u16> {
-    let head = packet.window::<{ EthHdr::LEN }>()?;
+    let head = packet.head::<{ EthHdr::LEN }>()?;
     is_ours(head).then(|| head.load::<u16, { at::TYPE }>())
 }
 

@@ -89,6 +89,18 @@ impl Packet {
         Some(Window(self.start as *mut u8))
     }
 
+    /// [`Packet::window`], without where it ends being kept: a packet's IP header begins there,
+    /// and the compiler would address it, which the frame's start does as well, by a register of
+    /// its own.
+    #[inline(always)]
+    #[must_use]
+    pub fn head<const LEN: usize>(&self) -> Option<Window<LEN>> {
+        if forgotten::<LEN>(self.start) > self.end {
+            return None;
+        }
+        Some(Window(self.start as *mut u8))
+    }
+
     /// `LEN` bytes from byte `offset` on, or `None` when they aren't all there.
     #[inline(always)]
     #[must_use]
@@ -257,4 +269,22 @@ pub fn opaque(number: u64) -> u64 {
     }
     #[cfg(not(target_arch = "bpf"))]
     number
+}
+
+/// `start` and `LEN` bytes, of which the compiler doesn't know what they are: one instruction.
+#[inline(always)]
+fn forgotten<const LEN: usize>(start: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut end = start;
+        // SAFETY: an addition.
+        unsafe {
+            core::arch::asm!("{0} += {1}", inout(reg) end, const LEN, options(pure, nomem, nostack));
+        }
+        end
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        start + LEN
+    }
 }
