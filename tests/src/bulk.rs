@@ -13,6 +13,9 @@ pub const PORT: u16 = 5201;
 /// A transfer that takes longer has stopped.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What the server says.
+const SERVER_LOG: &str = "iperf3-server.log";
+
 /// What both ends may have under way, in bytes.
 const WINDOW: u32 = 65_536;
 
@@ -28,8 +31,8 @@ pub enum Direction {
 /// Starts a server.
 pub fn serve(host: &Namespace, scratch: &Path) -> Result<Process> {
     let mut command = host.command("iperf3")?;
-    command.args(["--server", "--port", &PORT.to_string()]);
-    let log = scratch.join("iperf3-server.log");
+    command.args(["--server", "--forceflush", "--port", &PORT.to_string()]);
+    let log = scratch.join(SERVER_LOG);
     Process::start("iperf3 (package iperf3)", command, &log, Signal::KILL)
 }
 
@@ -42,16 +45,18 @@ pub fn transfer(
     scratch: &Path,
 ) -> Result<()> {
     let log = scratch.join("iperf3-client.json");
-    // A server that has only just served another, or just begun, is asked again.
-    let report = eventually(PATIENCE, "iperf3's server is free", || {
-        let _ = std::fs::remove_file(&log);
-        let said = client(host, peer, direction, bytes, &log)?;
-        match said["error"].as_str() {
-            None => Ok(Some(said)),
-            Some(error) if error.contains("busy") || error.contains("refused") => Ok(None),
-            Some(error) => bail!("{direction:?}: {error}"),
-        }
+    // One that still serves another says so, or resets the connection before that is read.
+    eventually(PATIENCE, "iperf3's server is free", || {
+        let said = std::fs::read_to_string(scratch.join(SERVER_LOG))?;
+        let mut lines = said.lines().rev();
+        let last = lines.find(|line| line.contains(char::is_alphabetic));
+        Ok(last.filter(|line| line.contains("listening")).map(drop))
     })?;
+    let _ = std::fs::remove_file(&log);
+    let report = client(host, peer, direction, bytes, &log)?;
+    if let Some(error) = report["error"].as_str() {
+        bail!("{direction:?}: {error}");
+    }
     let received = report["end"]["sum_received"]["bytes"].as_u64();
     let received = received.with_context(|| format!("no bytes in {report}"))?;
     // iperf3 ends when the last byte is written, and leaves out what is still on its
