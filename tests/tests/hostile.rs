@@ -19,6 +19,7 @@ use flowgate_tests::{
         wire::{Cast, Family, HIGH, LOW, Node, Part, VRID, Version, Wire, host, vip},
     },
     link::End,
+    steal,
     wait::{eventually, let_pass},
 };
 use serde_json::Value;
@@ -52,13 +53,17 @@ impl Stage {
         cast: Cast,
         family: Family,
         priority: u8,
-        test: impl FnOnce(&mut Self) -> Result<()>,
+        test: impl Fn(&mut Self) -> Result<()>,
     ) -> Result<()> {
         let wire = Wire {
             version: Version::V3,
             cast,
             family,
         };
+        steal::despite(|| Self::once(wire, priority, &test))
+    }
+
+    fn once(wire: Wire, priority: u8, test: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
         let bed = Bed::build(false)?;
         let part = Part {
             priority,
