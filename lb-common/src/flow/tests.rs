@@ -20,6 +20,12 @@ fn entry() -> impl Strategy<Value = Entry> {
     ]
 }
 
+/// Whether it is TCP, with all flags that there may be; UDP has none.
+fn transports() -> impl Iterator<Item = (bool, u8)> {
+    let tcp = (0..=u8::MAX).map(|flags| (true, flags));
+    tcp.chain([(false, 0)])
+}
+
 proptest! {
     #[test]
     fn the_empty_bit_is_of_empty_slots_only(entry in entry(), now: u8) {
@@ -45,51 +51,52 @@ proptest! {
 
     #[test]
     fn what_a_server_settles_stays_as_it_is(
-        entry in entry(), now: u8, is_tcp: bool, flags: u8, is_fresh: bool,
+        entry in entry(), now: u8, is_fresh: bool,
     ) {
         let now = if is_fresh { entry.age() } else { now };
-        let flags = if is_tcp { flags } else { 0 };
-        let stays = entry.age() == now && !tcp::closes(flags);
-        prop_assert_eq!(is_settled_for_server(entry, now, Signs::of(is_tcp, flags)), stays);
-        if stays {
-            let state = after_server(entry.state(), is_tcp, flags);
-            prop_assert_eq!(entry.touched(now, state), entry);
+        for (is_tcp, flags) in transports() {
+            let stays = entry.age() == now && !tcp::closes(flags);
+            prop_assert_eq!(is_settled_for_server(entry, now, Signs::of(is_tcp, flags)), stays);
+            if stays {
+                let state = after_server(entry.state(), is_tcp, flags);
+                prop_assert_eq!(entry.touched(now, state), entry);
+            }
         }
     }
 
     #[test]
     fn one_comparison_tells_flow_backend_and_age(
         entry in entry(), parts in (0u64..1 << FINGERPRINT_BITS, 1u16.., any::<u8>()),
-        same in any::<[bool; 3]>(), is_tcp: bool, flags: u8,
+        same in any::<[bool; 3]>(),
     ) {
         let fingerprint = if same[0] { entry.bits() >> (64 - FINGERPRINT_BITS) } else { parts.0 };
         let backend = if same[1] { entry.backend().max(1) } else { parts.1 };
         let now = if same[2] { entry.age() } else { parts.2 };
-        let signs = Signs::of(is_tcp, if is_tcp { flags } else { 0 });
         let is_its = entry.is(fingerprint) && entry.backend() == backend;
-        prop_assert_eq!(
-            is_settled_with(entry, fingerprint, backend, now, signs),
-            is_its && is_settled_for_server(entry, now, signs)
-        );
+        for (is_tcp, flags) in transports() {
+            let signs = Signs::of(is_tcp, flags);
+            prop_assert_eq!(
+                is_settled_with(entry, fingerprint, backend, now, signs),
+                is_its && is_settled_for_server(entry, now, signs)
+            );
+        }
     }
 
     #[test]
-    fn what_is_settled_stays_as_it_is(
-        entry in entry(), ticks in 0u8..2, is_tcp: bool, flags: u8,
-    ) {
-        // UDP has no flags.
-        let flags = if is_tcp { flags } else { 0 };
+    fn what_is_settled_stays_as_it_is(entry in entry(), ticks in 0u8..2) {
         let now = entry.age().wrapping_add(ticks);
-        let after = entry.touched(now, after_client(entry.state(), is_tcp, flags));
-        let stays = after == entry && !tcp::opens(flags);
-        let signs = Signs::of(is_tcp, flags);
-        if is_settled(entry, now, signs) {
-            prop_assert!(stays);
-        }
-        // Nearly all that stays is found to: an established connection's segments.
-        let usual = is_tcp && entry.state() == State::Established && flags & !tcp::ACK == 0;
-        if stays && usual && !entry.is_empty() {
-            prop_assert!(is_settled(entry, now, signs));
+        for (is_tcp, flags) in transports() {
+            let after = entry.touched(now, after_client(entry.state(), is_tcp, flags));
+            let stays = after == entry && !tcp::opens(flags);
+            let signs = Signs::of(is_tcp, flags);
+            if is_settled(entry, now, signs) {
+                prop_assert!(stays, "{flags:02x}");
+            }
+            // Nearly all that stays is found to: an established connection's segments.
+            let usual = is_tcp && entry.state() == State::Established && flags & !tcp::ACK == 0;
+            if stays && usual && !entry.is_empty() {
+                prop_assert!(is_settled(entry, now, signs), "{flags:02x}");
+            }
         }
     }
 
