@@ -75,8 +75,9 @@ impl Delta {
         !fold(self.0 - checksum as u64)
     }
 
-    /// The same, through `opaque`, which gives back the same number, but so that the compiler
-    /// knows nothing about it: it is worked out now, and what it is made of needn't be kept.
+    /// This difference, through `opaque`, which gives back the same number, but so that the
+    /// compiler knows nothing about it: it is worked out now, and what it is made of needn't be
+    /// kept.
     #[must_use]
     #[inline(always)]
     pub fn through(self, opaque: impl Fn(u64) -> u64) -> Self {

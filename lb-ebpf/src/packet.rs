@@ -89,9 +89,9 @@ impl Packet {
         Some(Window(self.start as *mut u8))
     }
 
-    /// [`Packet::window`], without where it ends being kept: a packet's IP header begins there,
-    /// and the compiler would address it, which the frame's start does as well, by a register of
-    /// its own.
+    /// What [`Packet::window`] gives, for what is looked at first. The IP header begins where it
+    /// ends, and the compiler would give that place a register of its own, though the frame's
+    /// start does as well: so it isn't told.
     #[inline(always)]
     #[must_use]
     pub fn head<const LEN: usize>(&self) -> Option<Window<LEN>> {

@@ -223,17 +223,6 @@ impl<I: Ip> Flow<I> {
     pub fn ports(&self) -> u32 {
         u32::from(self.client_port) | u32::from(self.vip_port) << 16
     }
-
-    /// The same client's with its ports in each other's place: read from a packet that goes to it.
-    #[inline(always)]
-    #[must_use]
-    pub fn turned(self) -> Self {
-        Flow {
-            client: self.client,
-            client_port: self.vip_port,
-            vip_port: self.client_port,
-        }
-    }
 }
 
 /// A TCP segment or UDP datagram; addresses and ports as they lie in the packet.

@@ -130,14 +130,11 @@ impl<I: Ip> Reading<I> for Segment<I> {
 
     #[inline(always)]
     fn flow_back(&self) -> Option<Flow<I>> {
-        let client = self.destination;
-        Some(
-            Flow {
-                client,
-                ..Segment::flow(self)
-            }
-            .turned(),
-        )
+        Some(Flow {
+            client: self.destination,
+            client_port: self.destination_port,
+            vip_port: self.source_port,
+        })
     }
 
     #[inline(always)]
@@ -160,7 +157,12 @@ pub(super) fn flow<I: Ip>(client: I::Address, head: Window<{ at::TCP }>) -> Flow
 /// The same from a server to `client`.
 #[inline(always)]
 pub(super) fn flow_back<I: Ip>(client: I::Address, head: Window<{ at::TCP }>) -> Flow<I> {
-    flow(client, head).turned()
+    let there = flow::<I>(client, head);
+    Flow {
+        client,
+        client_port: there.vip_port,
+        vip_port: there.client_port,
+    }
 }
 
 /// The segment of a plain packet, with the ports that its header, `head`, begins with.
