@@ -235,16 +235,17 @@ pub const fn fingerprint(hash: u64) -> u64 {
     hash & ((1 << FINGERPRINT_BITS) - 1)
 }
 
-/// The slot of its bucket that a flow takes if it is free. Most flows are there, so that a
+/// By how many bits a flow's hash is shifted, in a table of 2^(64 − `shift`) buckets, to make the
+/// number of its home: that of its bucket, times [`BUCKET_SLOTS`], and the slot in it.
+///
+/// The home is the slot that a flow takes if it is free. Most flows are there, so that a
 /// processor foresees where it finds one, and goes on to the next packet while it still waits
 /// for this one's bucket. Which of the other slots it is would be chance.
 #[must_use]
 #[inline(always)]
-pub const fn home(fingerprint: u64) -> usize {
-    // These bits are its place in bytes as they are.
-    (fingerprint >> SLOT_BYTES.ilog2()) as usize & (BUCKET_SLOTS - 1)
+pub const fn home_shift(shift: u32) -> u32 {
+    shift - BUCKET_SLOTS.ilog2()
 }
-const SLOT_BYTES: usize = size_of::<Entry>();
 
 /// Finds a flow in a bucket that `load` reads.
 #[must_use]
@@ -323,84 +324,49 @@ pub const fn after_client(state: State, is_tcp: bool, flags: u8) -> State {
     }
 }
 
-/// What a packet of the client's says of its flow, in one word: the state of a flow that goes on,
-/// and above the bits of an entry's age and state the TCP flags (0 for UDP).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Signs(u32);
-
-impl Signs {
-    /// Those of a UDP datagram.
-    pub const UDP: Signs = Signs(State::Assured as u32);
-
-    /// Those of a TCP segment with these flags.
-    #[must_use]
-    #[inline(always)]
-    pub const fn tcp(flags: u8) -> Self {
-        Signs((flags as u32) << BACKEND_SHIFT | State::Established as u32)
-    }
-
-    /// Those of either.
-    #[must_use]
-    #[inline(always)]
-    pub const fn of(is_tcp: bool, flags: u8) -> Self {
-        if is_tcp {
-            Signs::tcp(flags)
-        } else {
-            Signs::UDP
-        }
-    }
-
-    /// The TCP flags.
-    #[must_use]
-    #[inline(always)]
-    pub const fn flags(self) -> u8 {
-        (self.0 >> BACKEND_SHIFT) as u8
-    }
-
-    /// Whether it opens a TCP connection.
-    #[must_use]
-    #[inline(always)]
-    pub const fn opens(self) -> bool {
-        tcp::opens(self.flags())
-    }
-}
-
-/// Whether a packet of the client's, which opens no connection, leaves a known flow's entry as it
-/// is: nearly every packet does.
+/// Whether a packet of the client's leaves a known flow's entry as it is, and opens no connection:
+/// nearly every packet does. `flags` are TCP's, and aren't asked for where the flow is one of UDP:
+/// only those of TCP are established, only those of UDP assured.
 #[must_use]
 #[inline(always)]
-pub const fn is_settled(entry: Entry, now: Tick, signs: Signs) -> bool {
+pub fn is_settled(entry: Entry, now: Tick, flags: impl FnOnce() -> u8) -> bool {
     const AGE_AND_STATE: u64 = (1 << BACKEND_SHIFT) - 1;
-    const FLAGS: u64 = (tcp::SYN | tcp::FIN | tcp::RST) as u64;
-    // One comparison: a flag that is set lies where the other side has nothing.
-    let said = signs.0 as u64 & (FLAGS << BACKEND_SHIFT | AGE_AND_STATE);
-    (entry.0 ^ (now as u64) << AGE_SHIFT) & AGE_AND_STATE == said
+    const ESTABLISHED: u64 = State::Established as u64;
+    const ASSURED: u64 = State::Assured as u64;
+    match (entry.0 ^ (now as u64) << AGE_SHIFT) & AGE_AND_STATE {
+        ESTABLISHED => flags() & (tcp::SYN | tcp::FIN | tcp::RST) == 0,
+        ASSURED => true,
+        _ => false,
+    }
 }
 
 /// Whether a packet of the server's leaves a known flow's entry as it is.
 #[must_use]
 #[inline(always)]
-pub const fn is_settled_for_server(entry: Entry, now: Tick, signs: Signs) -> bool {
-    const AGE: u64 = 0xff << AGE_SHIFT;
-    const FLAGS: u64 = (tcp::FIN | tcp::RST) as u64;
-    // One comparison, as above.
-    (entry.0 ^ (now as u64) << AGE_SHIFT) & AGE == signs.0 as u64 & FLAGS << BACKEND_SHIFT
+pub const fn is_settled_for_server(entry: Entry, now: Tick, is_tcp: bool, flags: u8) -> bool {
+    entry.age() == now && !(is_tcp && tcp::closes(flags))
 }
 
 /// Whether an entry is that of this flow, with this backend, which is at least 1, and a packet of
-/// the server's leaves it as it is.
+/// the server's leaves it as it is. `flags` as for [`is_settled`]; of a flow of UDP that isn't
+/// assured yet it is perhaps not found out.
 #[must_use]
 #[inline(always)]
-pub const fn is_settled_with(
+pub fn is_settled_with(
     entry: Entry,
     fingerprint: u64,
     backend: u16,
     now: Tick,
-    signs: Signs,
+    flags: impl FnOnce() -> u8,
 ) -> bool {
+    const ASSURED: u64 = State::Assured as u64;
     // One comparison: all but the state is as it would be written.
     let written = Entry::new(fingerprint, backend, now, State::New);
-    entry.0 ^ written.0 < State::ALL.len() as u64 && !tcp::closes(signs.flags())
+    match entry.0 ^ written.0 {
+        ASSURED => true,
+        0..ASSURED => !tcp::closes(flags()),
+        _ => false,
+    }
 }
 
 /// The state of a known flow after a packet of the server's (`nat` sees those).

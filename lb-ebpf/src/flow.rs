@@ -2,14 +2,14 @@
 
 use core::ptr;
 
-use lb_common::flow::{self, Entry, Signs, State, Tick};
+use lb_common::flow::{self, Entry, State, Tick};
 
 use crate::{
     ip::{Address, Ip},
     maps::{self, BackendRef, EndpointRef},
     node,
     packet::opaque,
-    parse::Flow,
+    parse::{Flow, Reading},
 };
 
 /// A flow's place in memory, and what it held when it was read.
@@ -58,11 +58,27 @@ pub trait Flows<I: Ip> {
     /// The key of a flow. `endpoint` is the record that has its seed: its service's, or for
     /// [`Table`] its server's.
     fn key(flow: &Flow<I>, endpoint: EndpointRef) -> Self::Key;
+    /// That of a segment's flow to the VIP.
+    #[inline(always)]
+    fn key_of<R: Reading<I>>(segment: &R, endpoint: EndpointRef) -> Self::Key {
+        Self::key(&segment.flow(), endpoint)
+    }
+    /// That of the flow that a segment from a server is in, which is this backend in it.
+    #[inline(always)]
+    fn key_back<R: Reading<I>>(
+        segment: &R,
+        backend: BackendRef,
+        endpoint: EndpointRef,
+    ) -> Self::Key {
+        let flow = segment.flow_back();
+        let vip_port = backend.spoken_from(flow.vip_port);
+        Self::key(&Flow { vip_port, ..flow }, endpoint)
+    }
     /// The flow's hash.
     fn hash(key: &Self::Key) -> u64;
     /// The flow, if it is known.
     fn find(key: &Self::Key) -> Option<Found>;
-    /// Whether most flows are in their [homes](flow::home).
+    /// Whether most flows are in their [homes](flow::home_shift).
     const HAS_HOMES: bool = false;
     /// The entry of a flow that is known and in its home. Perhaps also one that is
     /// [empty](Entry::EMPTY): who asks looks at its backend.
@@ -73,7 +89,7 @@ pub trait Flows<I: Ip> {
     /// Whether a flow is in its home, with that backend, and a packet of the server's leaves its entry
     /// as it is, see [`flow::is_settled_with`].
     #[inline(always)]
-    fn is_settled_at_home(_: &Self::Key, _: BackendRef, _: Tick, _: Signs) -> bool {
+    fn is_settled_at_home(_: &Self::Key, _: BackendRef, _: Tick, _: impl FnOnce() -> u8) -> bool {
         false
     }
     /// A found flow's place, to change it.
@@ -109,6 +125,20 @@ impl<I: Ip> Flows<I> for Table {
     }
 
     #[inline(always)]
+    fn key_of<R: Reading<I>>(segment: &R, endpoint: EndpointRef) -> u64 {
+        let (client, ports) = segment.folded();
+        endpoint.seed().hash(client, ports)
+    }
+
+    #[inline(always)]
+    fn key_back<R: Reading<I>>(segment: &R, backend: BackendRef, endpoint: EndpointRef) -> u64 {
+        let (client, client_port, vip_port) = segment.folded_back();
+        let vip_port = backend.spoken_from(vip_port);
+        let ports = u32::from(client_port) | u32::from(vip_port) << 16;
+        endpoint.seed().hash(client, ports)
+    }
+
+    #[inline(always)]
     fn hash(key: &u64) -> u64 {
         *key
     }
@@ -133,9 +163,14 @@ impl<I: Ip> Flows<I> for Table {
     }
 
     #[inline(always)]
-    fn is_settled_at_home(key: &u64, backend: BackendRef, now: Tick, signs: Signs) -> bool {
+    fn is_settled_at_home(
+        key: &u64,
+        backend: BackendRef,
+        now: Tick,
+        flags: impl FnOnce() -> u8,
+    ) -> bool {
         let (entry, fingerprint) = home(*key);
-        flow::is_settled_with(entry, fingerprint, backend.number(), now, signs)
+        flow::is_settled_with(entry, fingerprint, backend.number(), now, flags)
     }
 
     /// Most packets change nothing: only for others the verifier is to forget which of the
@@ -149,8 +184,8 @@ impl<I: Ip> Flows<I> for Table {
     fn claim(key: &u64, now: Tick) -> Option<Slot> {
         let entries = bucket(*key);
         let load = |slot| load(entries, slot);
-        let (readiness, fingerprint) = (node::readiness(now), flow::fingerprint(*key));
-        flow::victim(load, opaque, readiness, fingerprint).map(|victim| slot(entries, victim))
+        let (readiness, home) = (node::readiness(now), home_number(*key) as usize);
+        flow::victim(load, opaque, readiness, home).map(|victim| slot(entries, victim))
     }
 
     #[inline(always)]
@@ -170,14 +205,22 @@ impl<I: Ip> Flows<I> for Table {
 fn home(key: u64) -> (Entry, u64) {
     // Opaque, or the compiler keeps on the stack what else is to be looked for later.
     let key = opaque(key);
-    let fingerprint = flow::fingerprint(key);
-    (load(bucket(key), flow::home(fingerprint)), fingerprint)
+    let home = maps::flow_slot(home_number(key));
+    // SAFETY: a word of the map, which others write only whole.
+    let entry = Entry::from_bits(unsafe { ptr::read_volatile(home) });
+    (entry, flow::fingerprint(key))
+}
+
+/// The number of a flow's home: its bucket's × 8 + the slot in it.
+#[inline(always)]
+fn home_number(hash: u64) -> u64 {
+    node::shifted(hash, node::home_shift())
 }
 
 /// The bucket of a flow.
 #[inline(always)]
 fn bucket(hash: u64) -> *mut u64 {
-    maps::flow_bucket(node::shifted(hash, node::flow_shift()))
+    maps::flow_slot(home_number(hash) & !(flow::BUCKET_SLOTS as u64 - 1))
 }
 
 #[inline(always)]

@@ -105,13 +105,14 @@ pub fn follow<I: Ip>(packet: &Packet, frame: &Frame, segment: &Segment<I>) -> Ou
         }
         return Outcome::to_backend(Verdict::ForwardFragment as u32, backend);
     }
-    let to = if is_full {
+    let (client, to) = if is_full {
         let Some(held) = ports::at(first.port) else {
             return lost();
         };
-        nat::both(backend, &held.owner)
+        (ports::client(&held.owner), nat::both(backend, &held.owner))
     } else {
-        nat::source(backend, 0)
+        (segment.destination, nat::source(backend, 0))
     };
-    nat::returned(packet, frame, segment, Carried::Fragment, backend, &to)
+    let carried = Carried::Fragment;
+    nat::returned(packet, frame, segment, carried, backend, client, || to)
 }

@@ -34,6 +34,9 @@ const ARP: u16 = 0x0806u16.to_be();
 const CUSTOMER: u16 = CUSTOMER_TAG.to_be();
 const SERVICE: u16 = SERVICE_TAG.to_be();
 const TAG: usize = 4;
+/// Length of the shortest frame with a plain packet, in bytes: headers of Ethernet, IPv4 and TCP.
+/// Only virtual cables bring shorter ones.
+pub const LEAST: usize = 54;
 /// All bits of the length of a link layer.
 const MAX_IP: usize = 0x1f;
 /// The group bit, in the first byte of a MAC address.
@@ -96,12 +99,14 @@ impl Frame {
     }
 }
 
-/// The EtherType of a frame for us, its tag's if it has one. `None` for other frames.
+/// The EtherType of a frame for us, its tag's if it has one, and the frame's beginning. `None` for
+/// other frames, and those shorter than a plain packet's.
 #[inline(always)]
 #[must_use]
-pub fn kind(packet: &Packet) -> Option<u16> {
-    let head = packet.head::<{ EthHdr::LEN }>()?;
-    is_ours(head).then(|| head.load::<u16, { at::TYPE }>())
+pub fn kind(packet: &Packet) -> Option<(u16, Window<LEAST>)> {
+    let least = packet.window::<LEAST>()?;
+    let head = least.narrow();
+    is_ours(head).then(|| (head.load::<u16, { at::TYPE }>(), least))
 }
 
 /// Reads a frame's link layer.

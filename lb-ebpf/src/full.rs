@@ -22,19 +22,16 @@ use crate::{
 /// Finds a plain packet's port, and sends it to its server from there.
 #[inline(always)]
 #[must_use]
-pub fn plain<I: Ip>(context: Context) -> Outcome {
+pub fn plain<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let packet = &Packet::of(context);
     let Some((frame, segment)) = &again::<I, true>(packet) else {
         return Outcome::here(Verdict::DropInternal);
     };
-    let Some(Choice {
+    let Choice {
         backend,
         verdict,
         place,
-    }) = choice(segment)
-    else {
-        return Outcome::here(Verdict::DropInternal);
-    };
+    } = choice(segment, EndpointRef::at(step.told_number()));
     if !backend.is_some() {
         return Outcome::numbered(verdict);
     }
@@ -54,9 +51,10 @@ pub fn port<I: Ip>(context: Context) -> Outcome {
     let Some((_, segment)) = &again::<I, false>(packet) else {
         return Outcome::here(Verdict::DropInternal);
     };
-    let Some(choice) = choice(segment) else {
+    let Some(service) = service::of(segment).0 else {
         return Outcome::next::<I>(Step::FromFull);
     };
+    let choice = choice(segment, service);
     if !choice.backend.is_some() {
         return Outcome::numbered(choice.verdict);
     }
@@ -65,13 +63,12 @@ pub fn port<I: Ip>(context: Context) -> Outcome {
         .with_number(choice.place)
 }
 
-/// The server of a segment's flow, and its port. `None` when it is for no service.
+/// The server of a segment's flow, and its port.
 #[inline(always)]
-fn choice<I: Ip>(segment: &Segment<I>) -> Option<Choice> {
-    let service = service::of(segment).0?;
+fn choice<I: Ip>(segment: &Segment<I>, service: EndpointRef) -> Choice {
     let now = clock::tick();
     let key = <Ports as Flows<I>>::key(&segment.flow(), service);
-    Some(schedule::choose::<I, Ports>(service, segment, &key, now))
+    schedule::choose::<I, Ports>(service, segment, &key, now)
 }
 
 /// Sends a packet to its server from the flow's port.
@@ -106,15 +103,27 @@ pub fn to_server<I: Ip>(context: Context, step: Outcome) -> Outcome {
 /// nobody.
 #[inline(always)]
 #[must_use]
-pub fn from_server<I: Ip, const PLAIN: bool>(context: Context) -> Outcome {
+pub fn from_server<I: Ip>(context: Context) -> Outcome {
     let packet = &Packet::of(context);
-    let Some((frame, segment)) = &again::<I, PLAIN>(packet) else {
+    let Some((frame, segment)) = &again::<I, false>(packet) else {
         return Outcome::here(Verdict::DropInternal);
     };
     match service::vip::<I>(segment.destination) {
         Some(vip) => to_pool(packet, frame, segment, vip),
         None => Outcome::here(Verdict::DropInternal),
     }
+}
+
+/// The same of a plain packet.
+#[inline(always)]
+#[must_use]
+pub fn plain_from_server<I: Ip>(context: Context, step: Outcome) -> Outcome {
+    let packet = &Packet::of(context);
+    let Some((frame, segment)) = &again::<I, true>(packet) else {
+        return Outcome::here(Verdict::DropInternal);
+    };
+    let vip = EndpointRef::at(step.told_number());
+    to_pool(packet, frame, segment, vip)
 }
 
 #[inline(always)]

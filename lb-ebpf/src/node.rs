@@ -66,8 +66,8 @@ macro_rules! constants {
 }
 
 constants! {
-    /// 64 less the binary logarithm of the number of buckets.
-    pub flow_shift = FLOW_SHIFT;
+    /// What the flow table's homes are found by: [`lb_common::flow::home_shift`].
+    pub home_shift = HOME_SHIFT;
     /// By how many bits the kernel's jiffies are shifted to make a tick.
     pub tick_shift = TICK_SHIFT;
     /// The place in the device map of the interface that the program is attached to.

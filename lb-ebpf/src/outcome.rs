@@ -1,6 +1,9 @@
 //! What became of a packet, in one word: what isn't inlined gives back no more.
 
-use lb_common::{limits, verdict::Verdict};
+use lb_common::{
+    limits,
+    verdict::{VERDICT_SLOTS, Verdict},
+};
 
 use crate::{
     icmp,
@@ -10,15 +13,15 @@ use crate::{
     rewrite::{self, Way},
 };
 
-/// What became of a packet, where it leaves if it is sent, and the backend that counts it: as
+/// What became of a packet, where it leaves if it is sent (`s`), and the backend that counts it: as
 /// one for a client if `c` is set, else as one for itself. Or the step that the packet takes
 /// next, and what that is told:
 ///
 /// ```text
-/// 63     48 47 46     32 31 30                                0
-/// +--------+--+---------+--+----------------------------------+
-/// | counts | c| egress  | 0| verdict                          |
-/// +--------+--+---+-----+--+--+---------------+---------------+
+/// 63     48 47       32 31 30 29                    5         0
+/// +--------+-----------+--+--+--+-------------------+---------+
+/// | counts | egress    | 0| s| c|                   | verdict |
+/// +--------+------+----+--+--+--+------------+------+---------+
 /// | number    | v | step   | 1| backend       | small         |
 /// +-----------+---+--------+--+---------------+---------------+
 /// 63        41 40  39    32    27           12 11             0
@@ -33,9 +36,9 @@ pub struct Outcome(u64);
 pub enum Step {
     /// All that isn't plain: tags, options, extensions, fragments.
     General = 1,
-    /// To a server in `full-nat`, of a plain packet.
+    /// To a server in `full-nat`, of a plain packet. Number: the slot of its service.
     PlainFull = 15,
-    /// As [`Step::FromFull`], of a plain packet.
+    /// As [`Step::FromFull`], of a plain packet. Number: the slot of the address.
     PlainFromFull = 18,
     /// A question that we may answer.
     Question = 2,
@@ -82,13 +85,15 @@ const FAMILY_BIT: u32 = 40;
 const NUMBER_BIT: u32 = 41;
 const NUMBER_BITS: u32 = 64 - NUMBER_BIT;
 const _: () = assert!(BACKEND_BIT + 16 <= 31);
+/// Set where the packet is sent. (Flags are in the lower half, where one instruction asks for them.)
+const SENT: u64 = 1 << 30;
 /// Set in a verdict about a packet for a client.
-const TO_CLIENT: u64 = 1 << 47;
+const TO_CLIENT: u64 = 1 << 29;
 const COUNTS_BIT: u32 = 48;
 const EGRESS_BIT: u32 = 32;
-const EGRESS: u64 = TO_CLIENT - 1;
-const _: () = assert!((limits::MAX_INTERFACES as u64) << EGRESS_BIT <= TO_CLIENT);
+const _: () = assert!(limits::MAX_INTERFACES as u64 <= 1 << (COUNTS_BIT - EGRESS_BIT));
 const _: () = assert!((icmp::NO_PORT as u64) < 1 << NUMBER_BITS);
+const _: () = assert!(limits::ENDPOINT_SLOTS as u64 <= 1 << NUMBER_BITS);
 const _: () = assert!(rewrite::SPREAD_BITS <= NUMBER_BITS);
 const _: () = assert!((limits::MAX_POOL as u64) << 16 <= 1 << NUMBER_BITS);
 
@@ -111,14 +116,14 @@ impl Outcome {
     #[inline(always)]
     #[must_use]
     pub fn back(verdict: Verdict) -> Self {
-        Outcome(verdict as u64 | node::egress() << EGRESS_BIT)
+        Outcome(verdict as u64 | SENT | node::egress() << EGRESS_BIT)
     }
 
     /// It leaves for a next hop.
     #[inline(always)]
     #[must_use]
     pub fn to(verdict: Verdict, hop: HopRef) -> Self {
-        Outcome(verdict as u64 | u64::from(hop.egress()) << EGRESS_BIT)
+        Outcome(verdict as u64 | SENT | u64::from(hop.egress()) << EGRESS_BIT)
     }
 
     /// It leaves for a backend, which counts it, with the verdict of that number.
@@ -127,7 +132,7 @@ impl Outcome {
     pub fn to_backend(verdict: u32, backend: BackendRef) -> Self {
         let egress = u64::from(backend.egress()) << EGRESS_BIT;
         let counts = u64::from(backend.number()) << COUNTS_BIT;
-        Outcome(u64::from(verdict) | egress | counts)
+        Outcome(u64::from(verdict) | SENT | egress | counts)
     }
 
     /// It came from a backend for its client, and the backend counts it.
@@ -231,7 +236,14 @@ impl Outcome {
     #[inline(always)]
     #[must_use]
     pub fn number(self) -> u32 {
-        self.0 as u32
+        self.0 as u32 & (VERDICT_SLOTS - 1)
+    }
+
+    /// Whether it is sent.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_sent(self) -> bool {
+        has::<SENT>(self.0)
     }
 
     /// Whether this is the verdict.
@@ -252,14 +264,14 @@ impl Outcome {
     #[inline(always)]
     #[must_use]
     pub fn is_to_client(self) -> bool {
-        self.0 & TO_CLIENT != 0
+        has::<TO_CLIENT>(self.0)
     }
 
     /// The place in the device map of the interface that it leaves by.
     #[inline(always)]
     #[must_use]
     pub fn egress(self) -> u32 {
-        ((self.0 & EGRESS) >> EGRESS_BIT) as u32
+        u32::from((self.0 >> EGRESS_BIT) as u16)
     }
 
     /// From the word that a step gives back.
@@ -274,5 +286,22 @@ impl Outcome {
     #[must_use]
     pub fn word(self) -> u64 {
         self.0
+    }
+}
+
+/// Whether a bit of the lower half of a word is set: one instruction, where the compiler takes three.
+#[inline(always)]
+fn has<const BIT: u64>(word: u64) -> bool {
+    #[cfg(target_arch = "bpf")]
+    {
+        // SAFETY: a comparison.
+        unsafe {
+            core::arch::asm!("if {0} & {1} goto {2}", in(reg) word, const BIT, label { return true }, options(nomem, nostack));
+        }
+        false
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        word & BIT != 0
     }
 }

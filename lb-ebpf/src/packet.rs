@@ -89,18 +89,6 @@ impl Packet {
         Some(Window(self.start as *mut u8))
     }
 
-    /// What [`Packet::window`] gives, for what is looked at first. The IP header begins where it
-    /// ends, and the compiler would give that place a register of its own, though the frame's
-    /// start does as well: so it isn't told.
-    #[inline(always)]
-    #[must_use]
-    pub fn head<const LEN: usize>(&self) -> Option<Window<LEN>> {
-        if forgotten::<LEN>(self.start) > self.end {
-            return None;
-        }
-        Some(Window(self.start as *mut u8))
-    }
-
     /// `LEN` bytes from byte `offset` on, or `None` when they aren't all there.
     #[inline(always)]
     #[must_use]
@@ -127,7 +115,19 @@ impl Packet {
         if unsafe { bpf_xdp_adjust_head(self.context, -bytes) } != 0 {
             return None;
         }
-        Some(Packet::of(self.context))
+        // SAFETY: as in `of`.
+        let (start, end) = unsafe {
+            (
+                (*self.context).data as usize,
+                (*self.context).data_end as usize,
+            )
+        };
+        Some(Packet {
+            context: self.context,
+            start,
+            end,
+            length: self.length.wrapping_add_signed(bytes as isize),
+        })
     }
 
     /// The frame with `bytes` more at its tail, or fewer when negative; otherwise as for
@@ -206,6 +206,14 @@ impl<const LEN: usize> Window<LEN> {
         Window(unsafe { self.0.add(FROM) })
     }
 
+    /// The same bytes, of which the compiler doesn't know that they have been read: what is read
+    /// again isn't kept on the stack meanwhile.
+    #[inline(always)]
+    #[must_use]
+    pub fn again(self) -> Self {
+        Window(opaque(self.0 as u64) as *mut u8)
+    }
+
     /// The first `LESS` bytes of it.
     #[inline(always)]
     #[must_use]
@@ -269,22 +277,4 @@ pub fn opaque(number: u64) -> u64 {
     }
     #[cfg(not(target_arch = "bpf"))]
     number
-}
-
-/// `start` and `LEN` bytes, of which the compiler doesn't know what they are: one instruction.
-#[inline(always)]
-fn forgotten<const LEN: usize>(start: usize) -> usize {
-    #[cfg(target_arch = "bpf")]
-    {
-        let mut end = start;
-        // SAFETY: an addition.
-        unsafe {
-            core::arch::asm!("{0} += {1}", inout(reg) end, const LEN, options(pure, nomem, nostack));
-        }
-        end
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    {
-        start + LEN
-    }
 }

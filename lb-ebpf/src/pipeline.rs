@@ -10,7 +10,7 @@ use crate::{
     ip::{Ip, V4, V6},
     maps::EndpointRef,
     outcome::{Outcome, Step},
-    packet::{Context, Packet, opaque},
+    packet::{Context, Packet, Window, opaque},
     parse::{Kind, Plain, Reading, Segment},
     rewrite::{self, Carried, Way, nat},
     schedule::{self, Choice},
@@ -22,8 +22,8 @@ use crate::{
 /// [`Step::General`].
 #[inline(always)]
 #[must_use]
-pub fn plain<I: Ip, F: Flows<I>>(packet: &Packet) -> Outcome {
-    match Plain::of::<I>(packet) {
+pub fn plain<I: Ip, F: Flows<I>>(packet: &Packet, least: Window<{ frame::LEAST }>) -> Outcome {
+    match Plain::<I>::of(packet, least) {
         Some(plain) => transport::<I, F, _>(packet, &Frame::PLAIN, &plain),
         None => Outcome::next::<I>(Step::General),
     }
@@ -91,7 +91,7 @@ pub fn fragment<I: Ip>(context: Context) -> Outcome {
 #[must_use]
 pub fn again<I: Ip, const PLAIN: bool>(packet: &Packet) -> Option<(Frame, Segment<I>)> {
     if PLAIN {
-        let segment = Plain::of::<I>(packet)?.whole()?;
+        let segment = Plain::<I>::known(packet)?.whole();
         return Some((Frame::PLAIN, segment));
     }
     let frame = frame::parse(packet).any();
@@ -142,22 +142,18 @@ fn transport<I: Ip, F: Flows<I>, R: Reading<I>>(
             } else if keeping(Keeping::Changes) {
                 to_stable::<I, F, R>(service, packet, frame, segment)
             } else {
-                let step = if R::PLAIN {
-                    Step::PlainFull
+                Some(if R::PLAIN {
+                    Outcome::next::<I>(Step::PlainFull).with_number(service.slot())
                 } else {
-                    Step::Full
-                };
-                Some(Outcome::next::<I>(step))
+                    Outcome::next::<I>(Step::Full)
+                })
             }
         }
-        (None, Some(vip)) if vip.index() != 0 => {
-            let step = if R::PLAIN {
-                Step::PlainFromFull
-            } else {
-                Step::FromFull
-            };
-            Some(Outcome::next::<I>(step))
-        }
+        (None, Some(vip)) if vip.index() != 0 => Some(if R::PLAIN {
+            Outcome::next::<I>(Step::PlainFromFull).with_number(vip.slot())
+        } else {
+            Outcome::next::<I>(Step::FromFull)
+        }),
         (None, Some(_)) => Some(Outcome::here(Verdict::DropClosedPort)),
         (None, None) => from_server::<I, F, R>(packet, frame, segment),
     }
@@ -173,21 +169,24 @@ fn to_backend<I: Ip, F: Flows<I>, R: Reading<I>>(
 ) -> Option<Outcome> {
     // Before the flow is read: a call takes the registers that this needs.
     let now = clock::tick();
-    let key = F::key(&segment.flow()?, service);
+    let key = F::key_of(segment, service);
     let (known, found) = if F::HAS_HOMES {
         (F::at_home(&key).map(|entry| (entry, 0)), None)
     } else {
         let found = F::find(&key);
         (found.map(|found| (found.entry, found.number)), found)
     };
-    let choice = match schedule::settled(known, segment.signs(), now) {
+    let choice = match schedule::settled(known, now, || segment.flags()) {
         // The way of nearly every packet by itself: nothing is kept for others on it.
-        Some(choice) if R::PLAIN && rewrite::direct::<I>(packet, choice.backend) => {
-            return Some(Outcome::to_backend(choice.verdict, choice.backend));
+        Some(choice)
+            if R::PLAIN
+                && let Some(outcome) = at_once::<I>(packet, &choice, F::hash(&key)) =>
+        {
+            return Some(outcome);
         }
-        Some(choice) => choice,
-        None if F::HAS_HOMES => schedule::choose::<I, F>(service, &segment.whole()?, &key, now),
-        None => schedule::chosen::<I, F>(service, &segment.whole()?, &key, now, found),
+        Some(choice) if choice.keeps_flows() => choice,
+        _ if F::HAS_HOMES => schedule::choose::<I, F>(service, &segment.whole(), &key, now),
+        _ => schedule::chosen::<I, F>(service, &segment.whole(), &key, now, found),
     };
     Some(to_choice(packet, frame, segment, &choice, F::hash(&key)))
 }
@@ -201,18 +200,21 @@ fn to_stable<I: Ip, F: Flows<I>, R: Reading<I>>(
     frame: &Frame,
     segment: &R,
 ) -> Option<Outcome> {
-    let key = F::key(&segment.flow()?, service);
+    let key = F::key_of(segment, service);
     // Opaque, or it is worked out behind the next branch, and all that it is made of is kept on the
     // stack until then.
     let hash = opaque(F::hash(&key));
-    let slot = schedule::steady(service, hash, || Some(segment.flow()?.client));
-    let choice = match schedule::lasting(slot, segment.signs().opens()) {
+    let slot = schedule::steady(service, hash, || segment.flow().client);
+    let choice = match schedule::lasting(slot, || segment.opens()) {
         // As above.
-        Some(choice) if R::PLAIN && rewrite::direct::<I>(packet, choice.backend) => {
-            return Some(Outcome::to_backend(choice.verdict, choice.backend));
+        Some(choice)
+            if R::PLAIN
+                && let Some(outcome) = at_once::<I>(packet, &choice, hash) =>
+        {
+            return Some(outcome);
         }
-        Some(choice) => choice,
-        None => match schedule::stable(slot, &segment.whole()?) {
+        Some(choice) if choice.backend.is_some() => choice,
+        _ => match schedule::stable(slot, &segment.whole()) {
             Some(choice) => choice,
             None => return Some(Outcome::next::<I>(Step::Changing)),
         },
@@ -230,7 +232,7 @@ pub fn changing<I: Ip, F: Flows<I>>(context: Context) -> Outcome {
     let Some(service) = service::of(segment).0 else {
         return Outcome::here(Verdict::DropInternal);
     };
-    let key = F::key(&segment.flow(), service);
+    let key = F::key_of(segment, service);
     let choice = schedule::changing::<I, F>(service, segment, &key);
     to_choice(packet, frame, segment, &choice, F::hash(&key))
 }
@@ -245,6 +247,17 @@ pub fn chosen<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let backend = step.backend();
     let way = Way::again(backend, step.told_number());
     forward(packet, frame, segment, way, step.small() as u32)
+}
+
+/// Sends a plain packet to the backend that was chosen, where hardly anything is to be asked.
+#[inline(always)]
+fn at_once<I: Ip>(packet: &Packet, choice: &Choice, hash: u64) -> Option<Outcome> {
+    let way = Way {
+        backend: choice.backend,
+        hash,
+        place: choice.place,
+    };
+    rewrite::at_once::<I>(packet, way, choice.verdict)
 }
 
 /// Sends a segment to the backend that was chosen, if there is one: in a `PLAIN` packet at
@@ -284,10 +297,9 @@ fn forward<I: Ip, R: Reading<I>>(
     // A plain packet is whole.
     if !R::PLAIN
         && refused.is_none_or(|outcome| outcome.takes::<I>(Step::Tunnel))
-        && let Some(segment) = &segment.whole()
-        && segment.is_first
+        && segment.whole().is_first
     {
-        fragment::forth(segment, way);
+        fragment::forth(&segment.whole(), way);
     }
     if let Some(refused) = refused {
         return refused;
@@ -319,7 +331,7 @@ fn from_server<I: Ip, F: Flows<I>, R: Reading<I>>(
     segment: &R,
 ) -> Option<Outcome> {
     // Seen from the server, which is the flow's client then.
-    let (flow, protocol) = (segment.flow()?, segment.protocol()?);
+    let (flow, protocol) = (segment.flow(), segment.protocol());
     let server = service::server::<I>(flow.client, flow.client_port, protocol);
     let Some(server) = server else {
         return Some(Outcome::here(Verdict::PassNotVip));
@@ -329,7 +341,7 @@ fn from_server<I: Ip, F: Flows<I>, R: Reading<I>>(
     // The flow is read where it is needed, so that nothing is kept for others on the way of nearly
     // every packet.
     let usual = if R::PLAIN {
-        nat::settled::<I, F>(&segment.flow_back()?, server, now, segment.signs())
+        nat::settled::<I, F, R>(segment, server, now)
     } else {
         None
     };
@@ -337,18 +349,18 @@ fn from_server<I: Ip, F: Flows<I>, R: Reading<I>>(
         Some(backend) => backend,
         None => {
             let Some(origin) =
-                nat::origin::<I, F>(&segment.flow_back()?, segment.protocol()?, server)
+                nat::origin::<I, F>(&segment.flow_back(), segment.protocol(), server)
             else {
                 return Some(Outcome::here(Verdict::PassNotVip));
             };
-            nat::heard::<I, F>(&segment.whole()?, &origin, now);
+            nat::heard::<I, F>(&segment.whole(), &origin, clock::tick());
             origin.backend
         }
     };
     if !R::PLAIN {
         return Some(Outcome::next::<I>(Step::Answer).with_backend(backend));
     }
-    Some(nat::answer(packet, frame, &segment.whole()?, backend))
+    Some(nat::answer(packet, frame, segment, backend))
 }
 
 /// Whether a server's answer goes to its client.

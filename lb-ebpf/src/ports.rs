@@ -17,7 +17,7 @@ use crate::{
 
 /// The fingerprint of flows whose home is a bucket's first slot. A flow may be in either of two
 /// buckets, which are searched from there, so it makes for a short search.
-const FIRST: u64 = 0;
+const FIRST: usize = 0;
 
 /// The pool's ports.
 pub struct Ports;

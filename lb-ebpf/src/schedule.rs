@@ -4,7 +4,7 @@ use core::hint;
 
 use lb_common::{
     abi::BackendState,
-    flow::{self, Entry, Signs, State, Tick},
+    flow::{self, Entry, State, Tick},
     verdict::Verdict,
     wheel,
 };
@@ -37,6 +37,18 @@ impl Choice {
             verdict: verdict as u32,
             place: 0,
         }
+    }
+
+    /// Whether the backend keeps the flows that it has.
+    #[inline(always)]
+    #[must_use]
+    pub fn keeps_flows(&self) -> bool {
+        if !self.backend.keeps_flows() {
+            return false;
+        }
+        // SAFETY: the record of number 0 stays free, and a free one keeps no flows.
+        unsafe { hint::assert_unchecked(self.backend.is_some()) };
+        true
     }
 
     /// The same choice, of which the verifier doesn't know how it came.
@@ -77,25 +89,25 @@ pub fn choose<I: Ip, F: Flows<I>>(
 ) -> Choice {
     let found = F::find(key);
     let known = found.map(|found| (found.entry, found.number));
-    match settled(known, segment.signs(), now) {
-        Some(choice) => choice,
-        None => chosen::<I, F>(service, segment, key, now, found),
+    match settled(known, now, || segment.flags) {
+        Some(choice) if choice.keeps_flows() => choice,
+        _ => chosen::<I, F>(service, segment, key, now, found),
     }
 }
 
-/// The choice of a known flow whose entry stays as it is: that of nearly every packet. It has
-/// this entry, in the place of that number (see [`Slot::number`]).
+/// The choice of a known flow whose entry stays as it is, if its backend keeps the flows that it
+/// has: that of nearly every packet. It has this entry, in the place of that number (see
+/// [`Slot::number`]).
 #[inline(always)]
 #[must_use]
-pub fn settled(known: Option<(Entry, u32)>, signs: Signs, now: Tick) -> Option<Choice> {
+pub fn settled(
+    known: Option<(Entry, u32)>,
+    now: Tick,
+    flags: impl FnOnce() -> u8,
+) -> Option<Choice> {
     let (entry, number) = known?;
     let backend = BackendRef::get(entry.backend());
-    if !flow::is_settled(entry, now, signs) || !backend.keeps_flows() {
-        return None;
-    }
-    // SAFETY: the record of number 0 stays free, and a free one keeps no flows.
-    unsafe { hint::assert_unchecked(backend.number() != 0) };
-    Some(Choice {
+    flow::is_settled(entry, now, flags).then_some(Choice {
         backend,
         verdict: Verdict::ForwardKnown as u32,
         place: number,
@@ -275,7 +287,7 @@ fn given(number: u16, verdict: Verdict) -> Choice {
 pub fn steady<A: Address>(
     service: EndpointRef,
     hash: u64,
-    client: impl FnOnce() -> Option<A>,
+    client: impl FnOnce() -> A,
 ) -> Option<wheel::Slot> {
     turn::steady_with(service, hash, client)
 }
@@ -284,9 +296,9 @@ pub fn steady<A: Address>(
 /// changes hands, where it doesn't and the segment opens nothing: that of nearly every packet.
 #[inline(always)]
 #[must_use]
-pub fn lasting(slot: Option<wheel::Slot>, opens: bool) -> Option<Choice> {
+pub fn lasting(slot: Option<wheel::Slot>, opens: impl FnOnce() -> bool) -> Option<Choice> {
     let slot = slot?;
-    if !slot.is_stable() || opens || slot.backend() == 0 {
+    if !slot.is_stable() || opens() {
         return None;
     }
     let backend = BackendRef::get(slot.backend());

@@ -14,25 +14,21 @@ use crate::{
 #[inline(always)]
 #[must_use]
 pub fn of<I: Ip>(segment: &impl Reading<I>) -> (Option<EndpointRef>, Option<EndpointRef>) {
-    let sought = |target: &Target<I>, protocol| {
+    let sought = |target: &Target<I>, carried| {
         let (vip, port) = (target.destination, target.destination_port);
-        Sought::<I>::new(vip, port, protocol, Kind::Service)
+        Sought::<I>::new(vip, port, carried, Kind::Service)
     };
-    let (Some(protocol), Some(target)) = (segment.protocol(), segment.target()) else {
-        return (None, None);
-    };
-    if let Some(exact) = sought(&target, protocol).first() {
+    let target = segment.target();
+    if let Some(exact) = sought(&target, segment.carried()).first() {
         return (Some(exact), None);
     }
     // What is for nobody of ours is found out before the other places are looked at.
     if !maps::is_known(target.destination) {
         return (None, None);
     }
-    let (Some(protocol), Some(target)) = (segment.protocol(), segment.target()) else {
-        return (None, None);
-    };
+    let (protocol, target) = (segment.protocol(), segment.target());
     let (vip, port) = (target.destination, target.destination_port);
-    if let Some(exact) = sought(&target, protocol).second() {
+    if let Some(exact) = sought(&target, u32::from(protocol) << 24).second() {
         return (Some(exact), None);
     }
     let Some(record) = known_vip::<I>(vip) else {

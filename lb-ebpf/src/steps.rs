@@ -17,15 +17,15 @@ use crate::{
 pub fn run(packet: &Packet) -> Outcome {
     let context = packet.context();
     let mut outcome = match frame::kind(packet) {
-        Some(frame::IPV4) => {
-            let outcome = pipeline::plain::<V4, Table>(packet);
+        Some((frame::IPV4, least)) => {
+            let outcome = pipeline::plain::<V4, Table>(packet, least);
             if !outcome.is_step() {
                 return outcome;
             }
             direct4(context, outcome)
         }
-        Some(frame::IPV6) => {
-            let outcome = pipeline::plain::<V6, Table>(packet);
+        Some((frame::IPV6, least)) => {
+            let outcome = pipeline::plain::<V6, Table>(packet, least);
             if !outcome.is_step() {
                 return outcome;
             }
@@ -87,14 +87,14 @@ macro_rules! steps {
 
 steps! {
     direct4, V4:
-    PlainFull = step_plain_full4(), full::plain::<V4>;
-    PlainFromFull = step_plain_from_full4(), full::from_server::<V4, true>;
+    PlainFull = step_plain_full4(told), full::plain::<V4>;
+    PlainFromFull = step_plain_from_full4(told), full::plain_from_server::<V4>;
 }
 
 steps! {
     direct6, V6:
-    PlainFull = step_plain_full6(), full::plain::<V6>;
-    PlainFromFull = step_plain_from_full6(), full::from_server::<V6, true>;
+    PlainFull = step_plain_full6(told), full::plain::<V6>;
+    PlainFromFull = step_plain_from_full6(told), full::plain_from_server::<V6>;
 }
 
 steps! {
@@ -102,7 +102,7 @@ steps! {
     Answer = step_answer4(told), pipeline::answer::<V4>;
     Full = step_full4(), full::port::<V4>;
     ToFull = step_to_full4(told), full::to_server::<V4>;
-    FromFull = step_from_full4(), full::from_server::<V4, false>;
+    FromFull = step_from_full4(), full::from_server::<V4>;
     Fragment = step_fragment4(), pipeline::fragment::<V4>;
     Error = step_error4(told), icmp::step::error::<V4, Table>;
     ErrorToBackend = step_error_to_backend4(told), icmp::step::to_backend::<V4>;
@@ -122,7 +122,7 @@ steps! {
     Answer = step_answer6(told), pipeline::answer::<V6>;
     Full = step_full6(), full::port::<V6>;
     ToFull = step_to_full6(told), full::to_server::<V6>;
-    FromFull = step_from_full6(), full::from_server::<V6, false>;
+    FromFull = step_from_full6(), full::from_server::<V6>;
     Fragment = step_fragment6(), pipeline::fragment::<V6>;
     Error = step_error6(told), icmp::step::error::<V6, Table>;
     ErrorToBackend = step_error_to_backend6(told), icmp::step::to_backend::<V6>;

@@ -1,7 +1,7 @@
 //! What the kernel is told to do with a packet.
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
-use lb_common::verdict::{FIRST_DROP, FIRST_TRANSMIT};
+use lb_common::verdict::FIRST_TRANSMIT;
 
 use crate::{maps, node, outcome::Outcome};
 
@@ -9,10 +9,8 @@ use crate::{maps, node, outcome::Outcome};
 #[inline(always)]
 #[must_use]
 pub fn action(outcome: Outcome) -> u32 {
-    let verdict = outcome.number();
-    // One comparison for both ends.
-    if verdict.wrapping_sub(FIRST_TRANSMIT) >= FIRST_DROP - FIRST_TRANSMIT {
-        return if verdict < FIRST_TRANSMIT {
+    if !outcome.is_sent() {
+        return if outcome.number() < FIRST_TRANSMIT {
             XDP_PASS
         } else {
             XDP_DROP

@@ -38,7 +38,7 @@ pub fn next<A: Address>(service: EndpointRef, hash: u64, client: A) -> Option<Sl
 #[inline(always)]
 #[must_use]
 pub fn steady<A: Address>(service: EndpointRef, hash: u64, client: A) -> Option<Slot> {
-    steady_with(service, hash, || Some(client))
+    steady_with(service, hash, || client)
 }
 
 /// The same, where the client's address is read only if it is needed.
@@ -47,14 +47,14 @@ pub fn steady<A: Address>(service: EndpointRef, hash: u64, client: A) -> Option<
 pub fn steady_with<A: Address>(
     service: EndpointRef,
     hash: u64,
-    client: impl FnOnce() -> Option<A>,
+    client: impl FnOnce() -> A,
 ) -> Option<Slot> {
     let wheel = service.wheel();
     if wheel.length == 0 {
         return None;
     }
     let hash = if service.index() == Index::Source as u8 {
-        of_source(service, client()?)
+        of_source(service, client())
     } else {
         hash
     };

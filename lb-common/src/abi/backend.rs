@@ -29,6 +29,9 @@ impl BackendState {
     }
 }
 
+/// Bytes of a link layer without tags.
+const LINK: u16 = 14;
+
 /// How packets reach a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -123,9 +126,11 @@ pub struct Backend {
     pub state: u8,
     /// [`Forward`].
     pub forward: u8,
-    /// What a one's complement sum changes by when the server's address becomes the VIP's, see
-    /// [`Backend::translating`].
-    pub difference: u16,
+    /// What the data plane would else work out for each packet, see [`Backend::hinted`]. `nat` and
+    /// `full-nat`: what a one's complement sum changes by when the server's address becomes the
+    /// VIP's. Other modes: how long a frame without tags may be, in bytes, that goes to it without
+    /// another question; 0 for none.
+    pub hint: u16,
 }
 
 // SAFETY: the fields' sizes add up to the checked size, so there is no padding;
@@ -152,13 +157,81 @@ impl Backend {
         source: [0; 6],
         state: BackendState::Free as u8,
         forward: 0,
-        difference: 0,
+        hint: 0,
     };
 
-    /// The same, with the difference between its two addresses.
+    /// The same, with the hint that its other fields give.
     #[must_use]
-    pub const fn translating(self) -> Self {
-        let difference = Delta::new().eight(self.address, self.vip).folded();
-        Backend { difference, ..self }
+    pub const fn hinted(self) -> Self {
+        let hint = match Forward::from_byte(self.forward) {
+            Some(Forward::Nat | Forward::FullNat) => {
+                Delta::new().eight(self.address, self.vip).folded()
+            }
+            Some(mode) if self.state >= BackendState::Draining as u8 && self.tags.0 == 0 => self
+                .mtu
+                .saturating_sub(mode.overhead())
+                .saturating_add(LINK),
+            Some(_) | None => 0,
+        };
+        Backend { hint, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A backend with addresses that differ, by a way of 1,500 bytes.
+    fn backend(forward: Forward, state: BackendState, tags: Tags) -> Backend {
+        Backend {
+            address: [1, 0, 0, 0],
+            vip: [2, 0, 0, 0],
+            mtu: 1_500,
+            forward: forward as u8,
+            state: state as u8,
+            tags,
+            ..Backend::FREE
+        }
+    }
+
+    #[test]
+    fn a_hint_is_the_longest_frame_that_goes_without_another_question() {
+        let tagged = Tags::NONE.within(7, false);
+        let hint = |forward, state, tags| backend(forward, state, tags).hinted().hint;
+        let rows = [
+            (Forward::Dsr, 1_514),
+            (Forward::Ip4, 1_494),
+            (Forward::Ip6, 1_474),
+            (Forward::Gue4, 1_486),
+            (Forward::Gue6, 1_466),
+        ];
+        for (forward, longest) in rows {
+            for state in [BackendState::Active, BackendState::Draining] {
+                assert_eq!(hint(forward, state, Tags::NONE), longest, "{forward:?}");
+                assert_eq!(hint(forward, state, tagged), 0, "{forward:?} with tags");
+            }
+            for state in [BackendState::Down, BackendState::Free] {
+                assert_eq!(hint(forward, state, Tags::NONE), 0, "{forward:?} {state:?}");
+            }
+        }
+        assert_eq!(Backend::FREE.hinted().hint, 0);
+    }
+
+    #[test]
+    fn where_addresses_are_translated_it_is_their_difference() {
+        for forward in [Forward::Nat, Forward::FullNat] {
+            for state in [BackendState::Active, BackendState::Down] {
+                let hint = backend(forward, state, Tags::NONE).hinted().hint;
+                let difference = Delta::new().eight([1, 0, 0, 0], [2, 0, 0, 0]).folded();
+                assert_eq!(hint, difference, "{forward:?} {state:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_way_narrower_than_its_outer_headers_takes_link_layers_only() {
+        let mut narrow = backend(Forward::Gue6, BackendState::Active, Tags::NONE);
+        narrow.mtu = 40;
+        assert_eq!(narrow.hinted().hint, LINK);
     }
 }

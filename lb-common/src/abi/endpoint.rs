@@ -135,17 +135,41 @@ pub const WHEEL_CHUNK: u32 = 16;
 #[repr(C, align(64))]
 pub struct WheelChunk(pub [Slot; WHEEL_CHUNK as usize]);
 
-/// Port (as it lies in the packet), protocol, kind and family in one word.
+/// Port (as it lies in the packet), kind, family and protocol in one word, from the lowest bits up.
 #[must_use]
 #[inline(always)]
 pub const fn selector(family: Family, port: u16, protocol: u8, kind: Kind) -> u32 {
-    port as u32 | (protocol as u32) << 16 | (kind as u32) << 24 | (family as u32) << 31
+    selector_of(family, port, (protocol as u32) << PROTOCOL_BIT, kind)
+}
+
+/// The same, of a protocol that lies in a word's uppermost byte.
+#[must_use]
+#[inline(always)]
+pub const fn selector_of(family: Family, port: u16, carried: u32, kind: Kind) -> u32 {
+    port as u32 | (kind as u32) << KIND_BIT | (family as u32) << FAMILY_BIT | carried
+}
+
+const KIND_BIT: u32 = 16;
+const FAMILY_BIT: u32 = 23;
+const PROTOCOL_BIT: u32 = 24;
+
+/// The number of the kind of an endpoint with this selector.
+#[must_use]
+pub const fn kind_of(selector: u32) -> u32 {
+    selector >> KIND_BIT & 0x7f
+}
+
+/// Its IP protocol number; 0 for a VIP.
+#[must_use]
+#[inline(always)]
+pub const fn protocol_of(selector: u32) -> u8 {
+    (selector >> PROTOCOL_BIT) as u8
 }
 
 /// The family of an endpoint with this selector.
 #[must_use]
 pub const fn family_of(selector: u32) -> Family {
-    if selector >> 31 == 0 {
+    if selector >> FAMILY_BIT & 1 == 0 {
         Family::V4
     } else {
         Family::V6

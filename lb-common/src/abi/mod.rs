@@ -20,7 +20,8 @@ mod watch;
 pub use backend::{Backend, BackendState, Forward};
 pub use counters::{Cursor, Traffic, VerdictCounts};
 pub use endpoint::{
-    Endpoint, Keeping, Kind, Range, WHEEL_CHUNK, Wheel, WheelChunk, family_of, selector,
+    Endpoint, Keeping, Kind, Range, WHEEL_CHUNK, Wheel, WheelChunk, family_of, kind_of,
+    protocol_of, selector, selector_of,
 };
 pub use fragment::{FRAGMENT_LIFE, Fragment, FragmentKey};
 pub use identity::Identity;
@@ -35,7 +36,7 @@ use crate::flow::BUCKET_SLOTS;
 
 /// Changes with any change of a record's layout or of a map's size. Pinned maps
 /// of another version are not touched.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// A record in a map.
 ///

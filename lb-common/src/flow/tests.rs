@@ -26,6 +26,15 @@ fn transports() -> impl Iterator<Item = (bool, u8)> {
     tcp.chain([(false, 0)])
 }
 
+/// Whether a flow of that protocol may have such an entry.
+fn may_have(entry: Entry, is_tcp: bool) -> bool {
+    match entry.state() {
+        State::New => true,
+        State::Established | State::Closing => is_tcp,
+        State::Assured => !is_tcp,
+    }
+}
+
 proptest! {
     #[test]
     fn the_empty_bit_is_of_empty_slots_only(entry in entry(), now: u8) {
@@ -56,7 +65,7 @@ proptest! {
         let now = if is_fresh { entry.age() } else { now };
         for (is_tcp, flags) in transports() {
             let stays = entry.age() == now && !tcp::closes(flags);
-            prop_assert_eq!(is_settled_for_server(entry, now, Signs::of(is_tcp, flags)), stays);
+            prop_assert_eq!(is_settled_for_server(entry, now, is_tcp, flags), stays);
             if stays {
                 let state = after_server(entry.state(), is_tcp, flags);
                 prop_assert_eq!(entry.touched(now, state), entry);
@@ -73,29 +82,36 @@ proptest! {
         let backend = if same[1] { entry.backend().max(1) } else { parts.1 };
         let now = if same[2] { entry.age() } else { parts.2 };
         let is_its = entry.is(fingerprint) && entry.backend() == backend;
-        for (is_tcp, flags) in transports() {
-            let signs = Signs::of(is_tcp, flags);
-            prop_assert_eq!(
-                is_settled_with(entry, fingerprint, backend, now, signs),
-                is_its && is_settled_for_server(entry, now, signs)
-            );
+        for (is_tcp, flags) in transports().filter(|&(is_tcp, _)| may_have(entry, is_tcp)) {
+            // Of UDP the byte that would be TCP's flags is anything.
+            let bytes = if is_tcp { flags..=flags } else { 0..=u8::MAX };
+            for byte in bytes {
+                let found = is_settled_with(entry, fingerprint, backend, now, || byte);
+                let stays = is_its && is_settled_for_server(entry, now, is_tcp, flags);
+                prop_assert!(!found || stays, "{byte:02x}");
+                let is_new = entry.state() == State::New && !is_tcp;
+                prop_assert!(found || !stays || is_new && tcp::closes(byte), "{byte:02x}");
+            }
         }
     }
 
     #[test]
     fn what_is_settled_stays_as_it_is(entry in entry(), ticks in 0u8..2) {
         let now = entry.age().wrapping_add(ticks);
-        for (is_tcp, flags) in transports() {
+        for (is_tcp, flags) in transports().filter(|&(is_tcp, _)| may_have(entry, is_tcp)) {
             let after = entry.touched(now, after_client(entry.state(), is_tcp, flags));
             let stays = after == entry && !tcp::opens(flags);
-            let signs = Signs::of(is_tcp, flags);
-            if is_settled(entry, now, signs) {
-                prop_assert!(stays, "{flags:02x}");
-            }
-            // Nearly all that stays is found to: an established connection's segments.
-            let usual = is_tcp && entry.state() == State::Established && flags & !tcp::ACK == 0;
-            if stays && usual && !entry.is_empty() {
-                prop_assert!(is_settled(entry, now, signs), "{flags:02x}");
+            // Of UDP the byte that would be TCP's flags is anything.
+            let bytes = if is_tcp { flags..=flags } else { 0..=u8::MAX };
+            for byte in bytes {
+                let found = is_settled(entry, now, || byte);
+                prop_assert!(!found || stays, "{byte:02x}");
+                // Nearly all that stays is found to.
+                let usual = match is_tcp {
+                    true => entry.state() == State::Established && flags & !tcp::ACK == 0,
+                    false => true,
+                };
+                prop_assert!(found || !stays || !usual, "{byte:02x}");
             }
         }
     }
@@ -114,7 +130,7 @@ proptest! {
     /// New flows of every kind pour in; those that are established stay.
     #[test]
     fn a_flood_takes_no_established_place(
-        flood in prop::collection::vec((0u64..1 << FINGERPRINT_BITS, 0u8..3), 0..300),
+        flood in prop::collection::vec((0u64..1 << FINGERPRINT_BITS, any::<usize>(), 0u8..3), 0..300),
     ) {
         let bucket: [Cell<Entry>; 8] = std::array::from_fn(|i| {
             Cell::new(if i < 3 {
@@ -125,13 +141,13 @@ proptest! {
         });
         let readiness = Readiness::new(TIMEOUTS);
         let mut now = 0u8;
-        for (fingerprint, step) in flood {
+        for (fingerprint, home, step) in flood {
             // Time passes, but not so much that an established flow expires.
             now = (now + step).min(200);
             let fingerprint = fingerprint | 8;
             if find(|i| bucket[i].get(), fingerprint).is_none() {
                 let load = |i: usize| bucket[i].get();
-                let (slot, _) = victim(load, |number| number, |entry| readiness.of(entry, now), fingerprint).unwrap();
+                let (slot, _) = victim(load, |number| number, |entry| readiness.of(entry, now), home).unwrap();
                 bucket[slot].set(Entry::new(fingerprint, 2, now, State::New));
             }
         }

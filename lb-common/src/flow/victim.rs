@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::{AGE_SHIFT, BUCKET_SLOTS, Entry, State, Tick, Timeouts, home};
+use super::{AGE_SHIFT, BUCKET_SLOTS, Entry, State, Tick, Timeouts};
 
 /// How readily a slot is given to a new flow, for every state that its flow may be in and
 /// every tick in which its last packet may have come: worked out beforehand, so that the
@@ -87,8 +87,9 @@ const fn readiness(entry: Entry, now: Tick, timeouts: Timeouts) -> u16 {
     }
 }
 
-/// The slot that a new flow with that fingerprint may take, and what it holds: its [`home`] if
-/// that is free, else the first free one, else that of greatest readiness, which `ready` tells.
+/// The slot that a new flow may take, and what it holds: its [`home`](super::home_shift), modulo
+/// their number, if that is free, else the first free one, else that of greatest readiness, which
+/// `ready` tells.
 /// `None` when every slot holds an established flow, or somebody was faster. Whoever takes the
 /// slot must find it unchanged: another CPU may have given it to another flow by then, which
 /// must not lose it while there are others.
@@ -100,12 +101,12 @@ pub fn victim(
     load: impl Fn(usize) -> Entry,
     opaque: impl Fn(u64) -> u64,
     ready: impl Fn(Entry) -> u16,
-    fingerprint: u64,
+    home: usize,
 ) -> Option<(usize, Entry)> {
     let mut slot = 0;
     while slot < BUCKET_SLOTS {
         if load(slot).is_empty() {
-            let home = home(fingerprint);
+            let home = home & (BUCKET_SLOTS - 1);
             let slot = if load(home).is_empty() { home } else { slot };
             return Some((opaque(slot as u64) as usize, Entry::EMPTY));
         }

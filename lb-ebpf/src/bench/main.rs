@@ -74,7 +74,7 @@ pub fn lru(context: XdpContext) -> u32 {
 #[inline(always)]
 fn by_lru(packet: &Packet) -> Outcome {
     match frame::kind(packet) {
-        Some(frame::IPV4) => pipeline::plain::<V4, Lru>(packet),
+        Some((frame::IPV4, least)) => pipeline::plain::<V4, Lru>(packet, least),
         _ => Outcome::next::<V4>(Step::General),
     }
 }

@@ -396,7 +396,7 @@ fn returned<I: Ip>(
 ) -> Outcome {
     let hop = maps::route(client);
     if let Some(hop) = hop
-        && let Some(refused) = rewrite::refused_back::<I>(packet, frame, error.length, None, hop)
+        && let Some(refused) = rewrite::refused_back::<I>(packet, frame, || error.length, None, hop)
     {
         return refused;
     }

@@ -86,6 +86,20 @@ impl Six {
         Six { high, low }
     }
 
+    /// The address at byte `AT` of a header, [folded](Address::folded). Loads of four bytes take
+    /// fewer instructions than those of eight that are taken apart.
+    #[inline(always)]
+    #[must_use]
+    pub fn load_folded<const LEN: usize, const AT: usize>(header: Window<LEN>) -> u64 {
+        let address = header.rest::<AT, 16>();
+        node::fold_keys().fold([
+            address.load::<u32, 0>(),
+            address.load::<u32, 4>(),
+            address.load::<u32, 8>(),
+            address.load::<u32, 12>(),
+        ])
+    }
+
     /// The address at byte `AT` of a header, read only if it is used.
     #[inline(always)]
     #[must_use]

@@ -4,14 +4,14 @@ mod address;
 mod v4;
 mod v6;
 
-use lb_common::{abi::Family, checksum::Delta, flow::Signs};
+use lb_common::{abi::Family, checksum::Delta};
 
 use crate::{
-    frame::Frame,
+    frame::{self, Frame},
     icmp::Quoted,
     outcome::Outcome,
-    packet::{Context, Packet},
-    parse::{Flow, Parsed, Segment, Target},
+    packet::{Context, Packet, Window},
+    parse::{Head, Parsed, Segment},
 };
 
 pub use address::{Address, Six};
@@ -22,6 +22,8 @@ pub use v6::V6;
 pub trait Ip: Copy + 'static {
     /// Its addresses, as they lie in a packet.
     type Address: Address;
+    /// The head of a plain packet's frame: its headers, as far as that of TCP.
+    type Head: Head<Self>;
     /// Which one it is.
     const FAMILY: Family;
     /// Length of its header without options or extensions.
@@ -37,34 +39,13 @@ pub trait Ip: Copy + 'static {
     where
         Self: Sized;
 
-    /// What a frame without tags says of its flow, if its packet is whole, has neither options
-    /// nor extensions, and carries TCP or UDP. `None` for any other packet, and for what is
-    /// malformed.
-    fn plain(packet: &Packet) -> Option<Signs>;
+    /// The head of a frame without tags, and the protocol's number in the uppermost byte of a word,
+    /// if its packet is whole, has neither options nor extensions, and carries TCP or UDP. `None`
+    /// for any other packet, and for what is malformed. `least` is the beginning of the frame.
+    fn plain(packet: &Packet, least: Window<{ frame::LEAST }>) -> Option<(Self::Head, u32)>;
 
-    /// IP protocol number of such a plain packet. Never `None`.
-    fn carries_plain(packet: &Packet) -> Option<u8>;
-
-    /// Whom a plain packet is for. Never `None`.
-    fn target(packet: &Packet) -> Option<Target<Self>>
-    where
-        Self: Sized;
-
-    /// The flow of a plain packet to a VIP. Never `None`.
-    fn flow(packet: &Packet) -> Option<Flow<Self>>
-    where
-        Self: Sized;
-
-    /// The flow that a plain packet from a server is in, as if its client spoke to the server's
-    /// own port. Never `None`.
-    fn flow_back(packet: &Packet) -> Option<Flow<Self>>
-    where
-        Self: Sized;
-
-    /// The segment of a plain packet. Never `None`.
-    fn whole(packet: &Packet, signs: Signs) -> Option<Segment<Self>>
-    where
-        Self: Sized;
+    /// The head of a frame whose packet is known to be plain. Then never `None`.
+    fn head(packet: &Packet) -> Option<Self::Head>;
 
     /// What a header without options says is behind it. `None` for other headers, and
     /// those of a later fragment.

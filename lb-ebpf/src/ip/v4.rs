@@ -1,17 +1,16 @@
 use lb_common::{
     abi::Family,
     checksum::{self, Delta},
-    flow::Signs,
 };
 
 use super::{Edit, Ip, New};
 use crate::{
     answer::{self, too_big},
-    frame::Frame,
+    frame::{self, Frame},
     icmp::{self, Quoted},
     outcome::Outcome,
     packet::{Context, Packet, Window},
-    parse::{self, Flow, Parsed, Segment, Target, at},
+    parse::{self, Parsed, Segment, at},
 };
 
 /// IPv4 (RFC 791).
@@ -44,6 +43,7 @@ fn replace<const AT: usize>(header: Window<{ at::IPV4 }>, new: New<u32>, delta: 
 
 impl Ip for V4 {
     type Address = u32;
+    type Head = parse::ipv4::Head;
     const FAMILY: Family = Family::V4;
     const HEADER: usize = at::IPV4;
     const TOO_BIG: u16 = 0x0304u16.to_be();
@@ -55,33 +55,13 @@ impl Ip for V4 {
     }
 
     #[inline(always)]
-    fn plain(packet: &Packet) -> Option<Signs> {
-        parse::ipv4::plain(packet)
+    fn plain(packet: &Packet, least: Window<{ frame::LEAST }>) -> Option<(Self::Head, u32)> {
+        parse::ipv4::plain(packet, least)
     }
 
     #[inline(always)]
-    fn carries_plain(packet: &Packet) -> Option<u8> {
-        parse::ipv4::carries_plain(packet)
-    }
-
-    #[inline(always)]
-    fn target(packet: &Packet) -> Option<Target<V4>> {
-        parse::ipv4::target(packet)
-    }
-
-    #[inline(always)]
-    fn flow(packet: &Packet) -> Option<Flow<V4>> {
-        parse::ipv4::flow(packet)
-    }
-
-    #[inline(always)]
-    fn flow_back(packet: &Packet) -> Option<Flow<V4>> {
-        parse::ipv4::flow_back(packet)
-    }
-
-    #[inline(always)]
-    fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V4>> {
-        parse::ipv4::whole(packet, signs)
+    fn head(packet: &Packet) -> Option<Self::Head> {
+        packet.window()
     }
 
     #[inline(always)]

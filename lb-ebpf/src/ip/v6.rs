@@ -1,13 +1,13 @@
-use lb_common::{abi::Family, checksum::Delta, flow::Signs};
+use lb_common::{abi::Family, checksum::Delta};
 
 use super::{Edit, Ip, New, Six};
 use crate::{
     answer::{self, too_big},
-    frame::Frame,
+    frame::{self, Frame},
     icmp::{self, Quoted},
     outcome::Outcome,
     packet::{Context, Packet, Window},
-    parse::{self, Flow, Parsed, Segment, Target, at},
+    parse::{self, Parsed, Segment, at},
 };
 
 /// IPv6 (RFC 8200).
@@ -27,6 +27,7 @@ fn replace<const AT: usize>(header: Window<{ at::IPV6 }>, new: New<Six>, delta: 
 
 impl Ip for V6 {
     type Address = Six;
+    type Head = parse::ipv6::Head;
     const FAMILY: Family = Family::V6;
     const HEADER: usize = at::IPV6;
     const TOO_BIG: u16 = 0x0200u16.to_be();
@@ -39,33 +40,13 @@ impl Ip for V6 {
     }
 
     #[inline(always)]
-    fn plain(packet: &Packet) -> Option<Signs> {
-        parse::ipv6::plain(packet)
+    fn plain(packet: &Packet, least: Window<{ frame::LEAST }>) -> Option<(Self::Head, u32)> {
+        parse::ipv6::plain(packet, least)
     }
 
     #[inline(always)]
-    fn carries_plain(packet: &Packet) -> Option<u8> {
-        parse::ipv6::carries_plain(packet)
-    }
-
-    #[inline(always)]
-    fn target(packet: &Packet) -> Option<Target<V6>> {
-        parse::ipv6::target(packet)
-    }
-
-    #[inline(always)]
-    fn flow(packet: &Packet) -> Option<Flow<V6>> {
-        parse::ipv6::flow(packet)
-    }
-
-    #[inline(always)]
-    fn flow_back(packet: &Packet) -> Option<Flow<V6>> {
-        parse::ipv6::flow_back(packet)
-    }
-
-    #[inline(always)]
-    fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V6>> {
-        parse::ipv6::whole(packet, signs)
+    fn head(packet: &Packet) -> Option<Self::Head> {
+        packet.window()
     }
 
     #[inline(always)]

@@ -77,6 +77,14 @@ impl BackendRef {
         field!(self.record, forward) == Forward::Dsr as u8
     }
 
+    /// In `dsr` and tunnels: whether a frame of `length` bytes, without tags, may go to it, and
+    /// nothing more is to be asked. Then it keeps the flows that it has.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_room(self, length: usize) -> bool {
+        length <= usize::from(field!(self.record, hint))
+    }
+
     /// How packets reach it.
     #[inline(always)]
     #[must_use]
@@ -117,14 +125,7 @@ impl BackendRef {
     #[inline(always)]
     #[must_use]
     pub fn difference(self) -> u16 {
-        field!(self.record, difference)
-    }
-
-    /// Whether frames carry no VLAN tags on the way to it.
-    #[inline(always)]
-    #[must_use]
-    pub fn has_no_tags(self) -> bool {
-        field!(self.record, tags) == Tags::NONE
+        field!(self.record, hint)
     }
 
     /// The way to it.

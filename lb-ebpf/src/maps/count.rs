@@ -5,7 +5,7 @@
 //! preempt it, and so lose a count, as with per-CPU maps.) So additions are plain ones.
 
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
-use lb_common::verdict::{VERDICT_SLOTS, Verdict};
+use lb_common::verdict::Verdict;
 
 use super::region::{self, Region};
 use crate::{node, outcome::Outcome};
@@ -39,8 +39,8 @@ pub fn count(outcome: Outcome, length: usize) {
         return;
     };
     let verdicts = region::verdicts().inside(cpu).cast::<u64>();
-    let place = outcome.number() & (VERDICT_SLOTS - 1);
-    // SAFETY: VERDICT_SLOTS counters of this CPU's own; the mask keeps the place below that.
+    let place = outcome.number();
+    // SAFETY: VERDICT_SLOTS counters of this CPU's own; a verdict's number is below that.
     unsafe { *verdicts.add(place as usize) += 1 };
     let backend = outcome.counted_by();
     if backend == 0 {

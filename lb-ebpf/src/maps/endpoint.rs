@@ -1,13 +1,16 @@
 use core::ptr;
 
 use lb_common::{
-    abi::{Endpoint, Keeping, Kind, Range, Wheel, selector},
+    abi::{Endpoint, Keeping, Kind, Range, Wheel, protocol_of, selector_of},
     hash::{self, Seed},
     limits,
 };
 
 use super::{BackendRef, field, region, word};
-use crate::ip::{Address, Ip};
+use crate::{
+    ip::{Address, Ip},
+    packet::opaque,
+};
 
 /// Whether an endpoint may have this address: false only where none has.
 #[inline(always)]
@@ -31,11 +34,11 @@ pub struct Sought<I: Ip> {
 }
 
 impl<I: Ip> Sought<I> {
-    /// The port as it lies in the packet.
+    /// The port as it lies in the packet; the protocol in the uppermost byte.
     #[inline(always)]
     #[must_use]
-    pub fn new(address: I::Address, port: u16, protocol: u8, kind: Kind) -> Self {
-        let selector = selector(I::FAMILY, port, protocol, kind);
+    pub fn new(address: I::Address, port: u16, carried: u32, kind: Kind) -> Self {
+        let selector = selector_of(I::FAMILY, port, carried, kind);
         Sought {
             address,
             selector,
@@ -77,13 +80,23 @@ impl EndpointRef {
     #[inline(always)]
     #[must_use]
     pub fn find<I: Ip>(address: I::Address, port: u16, protocol: u8, kind: Kind) -> Option<Self> {
-        let sought = Sought::<I>::new(address, port, protocol, kind);
+        let sought = Sought::<I>::new(address, port, u32::from(protocol) << 24, kind);
         sought.first().or_else(|| sought.second())
     }
 
+    /// That in the slot of this number.
     #[inline(always)]
-    fn at(slot: u32) -> Self {
+    #[must_use]
+    pub fn at(slot: u32) -> Self {
         EndpointRef(region::endpoints().at(slot))
+    }
+
+    /// The number of its slot: worked out where it is asked for, not kept meanwhile.
+    #[inline(always)]
+    #[must_use]
+    pub fn slot(self) -> u32 {
+        let (start, it) = (region::endpoints().at(0) as u64, opaque(self.0 as u64));
+        (it.wrapping_sub(start) / size_of::<Endpoint>() as u64) as u32
     }
 
     #[inline(always)]
@@ -103,7 +116,7 @@ impl EndpointRef {
     #[inline(always)]
     #[must_use]
     pub fn protocol(self) -> u8 {
-        (field!(self.0, selector) >> 16) as u8
+        protocol_of(field!(self.0, selector))
     }
 
     /// Service: the index of its scheduler. VIP: 1 more than its place in the pool.

@@ -79,11 +79,12 @@ macro_rules! word {
 use field;
 use word;
 
-/// A bucket of the flow table, by a number that [`node::flow_shift`] bounds.
+/// A slot of the flow table, by its bucket's number × 8 + its own, which [`node::home_shift`]
+/// bounds.
 #[inline(always)]
 #[must_use]
-pub fn flow_bucket(index: u64) -> *mut u64 {
-    region::flows().inside(index).cast()
+pub fn flow_slot(number: u64) -> *mut u64 {
+    region::flows().slot(number)
 }
 
 /// A wheel's place.

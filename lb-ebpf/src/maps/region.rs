@@ -36,6 +36,16 @@ impl<T, const LENGTH: usize> Region<T, LENGTH> {
     }
 }
 
+impl<const LENGTH: usize> Region<Bucket, LENGTH> {
+    /// The slot at `index`, which is below their number in this node's map.
+    #[inline(always)]
+    #[must_use]
+    pub fn slot(self, index: u64) -> *mut u64 {
+        // SAFETY: as for `inside`.
+        unsafe { self.0.cast::<u64>().add(index as usize) }
+    }
+}
+
 macro_rules! regions {
     ($($(#[doc = $doc:literal])+ $function:ident = $name:ident: [$record:ty; $length:expr];)+) => {
         #[cfg(target_arch = "bpf")]

@@ -1,12 +1,12 @@
 //! IPv4 (RFC 791).
 
-use lb_common::{flow::Signs, verdict::Verdict};
+use lb_common::verdict::Verdict;
 use network_types::{eth::EthHdr, ip::IpProto};
 
-use super::{Flow, Kind, Parsed, Segment, TCP, Target, UDP, at, plain};
+use super::{Kind, Parsed, Segment, TCP, UDP, at, plain};
 use crate::{
-    frame::Frame,
-    ip::V4,
+    frame::{self, Frame},
+    ip::{Address as _, V4},
     packet::{Packet, Window},
 };
 
@@ -38,93 +38,83 @@ fn segment(header: Window<{ at::IPV4 }>, protocol: u8, l4: usize) -> Segment<V4>
     }
 }
 
-/// The IP header and what is behind it in a plain packet. One question for both protocols:
-/// Ethernet's shortest frames are longer.
+/// What a plain packet's frame begins with. One question for both protocols: Ethernet's shortest
+/// frames are longer.
+pub type Head = Window<{ EthHdr::LEN + at::IPV4 + at::TCP }>;
+const _: () = assert!(EthHdr::LEN + at::IPV4 + at::TCP == frame::LEAST);
+
+/// The IP header in it.
 #[inline(always)]
-fn headers(packet: &Packet) -> Option<(Window<{ at::IPV4 }>, Window<{ at::TCP }>)> {
-    let frame = packet.window::<{ EthHdr::LEN + at::IPV4 + at::TCP }>()?;
-    Some((
-        frame.rest::<{ EthHdr::LEN }, _>(),
-        frame.rest::<{ EthHdr::LEN + at::IPV4 }, _>(),
-    ))
+fn ip(head: Head) -> Window<{ at::IPV4 }> {
+    head.rest::<{ EthHdr::LEN }, _>()
 }
 
-/// The segment of a plain packet, see [`crate::ip::Ip::whole`]. Most ways need neither both
-/// addresses nor both ports.
-#[inline(always)]
-#[must_use]
-pub fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V4>> {
-    let (header, head) = headers(packet)?;
-    let segment = Segment {
-        protocol: protocol(header),
-        flags: signs.flags(),
-        length: usize::from(u16::from_be(header.load::<u16, { at::ipv4::LENGTH }>())),
-        l4: EthHdr::LEN + at::IPV4,
-        source: header.peek::<u32, { at::ipv4::SOURCE }>(),
-        destination: header.peek::<u32, { at::ipv4::DESTINATION }>(),
-        ..Segment::NONE
-    };
-    Some(plain::whole(segment, head))
-}
+impl plain::Head<V4> for Head {
+    #[inline(always)]
+    fn protocol(self) -> u8 {
+        ip(self).load::<u8, { at::ipv4::PROTOCOL }>()
+    }
 
-/// The flow of a plain packet, see [`crate::ip::Ip::flow`].
-#[inline(always)]
-#[must_use]
-pub fn flow(packet: &Packet) -> Option<Flow<V4>> {
-    let (header, head) = headers(packet)?;
-    let client = header.load::<u32, { at::ipv4::SOURCE }>();
-    Some(plain::flow(client, head))
-}
+    #[inline(always)]
+    fn length(self) -> u16 {
+        u16::from_be(ip(self).load::<u16, { at::ipv4::LENGTH }>())
+    }
 
-/// The same of one from a server, see [`crate::ip::Ip::flow_back`].
-#[inline(always)]
-#[must_use]
-pub fn flow_back(packet: &Packet) -> Option<Flow<V4>> {
-    let (header, head) = headers(packet)?;
-    let client = header.load::<u32, { at::ipv4::DESTINATION }>();
-    Some(plain::flow_back(client, head))
-}
+    #[inline(always)]
+    fn segment(self) -> Window<{ at::TCP }> {
+        self.rest::<{ EthHdr::LEN + at::IPV4 }, _>()
+    }
 
-/// Whom a plain packet is for, see [`crate::ip::Ip::target`].
-#[inline(always)]
-#[must_use]
-pub fn target(packet: &Packet) -> Option<Target<V4>> {
-    let (header, head) = headers(packet)?;
-    Some(Target {
-        destination: header.load::<u32, { at::ipv4::DESTINATION }>(),
-        destination_port: head.load::<u16, { at::port::DESTINATION }>(),
-    })
-}
+    #[inline(always)]
+    fn source(self) -> u32 {
+        ip(self).load::<u32, { at::ipv4::SOURCE }>()
+    }
 
-/// The protocol of a plain packet, see [`crate::ip::Ip::carries_plain`].
-#[inline(always)]
-#[must_use]
-pub fn carries_plain(packet: &Packet) -> Option<u8> {
-    Some(protocol(headers(packet)?.0))
-}
+    #[inline(always)]
+    fn destination(self) -> u32 {
+        ip(self).load::<u32, { at::ipv4::DESTINATION }>()
+    }
 
-#[inline(always)]
-fn protocol(header: Window<{ at::IPV4 }>) -> u8 {
-    header.load::<u8, { at::ipv4::PROTOCOL }>()
+    #[inline(always)]
+    fn source_folded(self) -> u64 {
+        self.source().folded()
+    }
+
+    #[inline(always)]
+    fn destination_folded(self) -> u64 {
+        self.destination().folded()
+    }
+
+    #[inline(always)]
+    fn ends(self) -> (u32, u32) {
+        (
+            ip(self).peek::<u32, { at::ipv4::SOURCE }>(),
+            ip(self).peek::<u32, { at::ipv4::DESTINATION }>(),
+        )
+    }
+
+    #[inline(always)]
+    fn again(self) -> Self {
+        Window::again(self)
+    }
 }
 
 /// Whether a packet is plain, see [`crate::ip::Ip::plain`].
 #[inline(always)]
 #[must_use]
-pub fn plain(packet: &Packet) -> Option<Signs> {
-    let (header, head) = headers(packet)?;
+pub fn plain(packet: &Packet, least: Window<{ frame::LEAST }>) -> Option<(Head, u32)> {
+    let (header, head) = (ip(least), least);
     if header.load::<u8, { at::ipv4::VERSION }>() != SIMPLE {
         return None;
     }
-    let length = usize::from(u16::from_be(header.load::<u16, { at::ipv4::LENGTH }>()));
+    let length = usize::from(plain::Head::length(head));
     if EthHdr::LEN + length > packet.length() {
         return None;
     }
-    match header.load::<u32, { at::ipv4::FRAGMENT }>() & WHOLE {
-        WHOLE_TCP if length >= at::IPV4 + at::TCP => {
-            Some(Signs::tcp(head.load::<u8, { at::TCP_FLAGS }>()))
-        }
-        WHOLE_UDP if length >= at::IPV4 + at::UDP => Some(Signs::UDP),
+    let carried = header.load::<u32, { at::ipv4::FRAGMENT }>() & WHOLE;
+    match carried {
+        WHOLE_TCP if length >= at::IPV4 + at::TCP => Some((head, carried)),
+        WHOLE_UDP if length >= at::IPV4 + at::UDP => Some((head, carried)),
         _ => None,
     }
 }

@@ -1,15 +1,15 @@
 //! IPv6 (RFC 8200).
 
-use lb_common::{flow::Signs, verdict::Verdict};
+use lb_common::verdict::Verdict;
 use network_types::eth::EthHdr;
 
 use super::{
-    Flow, Kind, Parsed, Segment, TCP, Target, UDP, at,
+    Kind, Parsed, Segment, TCP, UDP, at,
     extension::{self, ICMP},
     plain,
 };
 use crate::{
-    frame::Frame,
+    frame::{self, Frame},
     ip::{Six, V6},
     packet::{Packet, Window},
 };
@@ -35,82 +35,73 @@ fn segment(header: Window<{ at::IPV6 }>, protocol: u8, l4: usize) -> Segment<V6>
     }
 }
 
-/// The IP header and what is behind it in a plain packet. One question for both protocols: a
-/// datagram of less than 12 bytes isn't plain.
+/// What a plain packet's frame begins with. One question for both protocols: a datagram of less
+/// than 12 bytes isn't plain.
+pub type Head = Window<{ EthHdr::LEN + at::IPV6 + at::TCP }>;
+
+/// The IP header in it.
 #[inline(always)]
-fn headers(packet: &Packet) -> Option<(Window<{ at::IPV6 }>, Window<{ at::TCP }>)> {
-    let frame = packet.window::<{ EthHdr::LEN + at::IPV6 + at::TCP }>()?;
-    Some((
-        frame.rest::<{ EthHdr::LEN }, _>(),
-        frame.rest::<{ EthHdr::LEN + at::IPV6 }, _>(),
-    ))
+fn ip(head: Head) -> Window<{ at::IPV6 }> {
+    head.rest::<{ EthHdr::LEN }, _>()
 }
 
-/// The segment of a plain packet, see [`crate::ip::Ip::whole`]. Most ways need neither both
-/// addresses nor both ports.
-#[inline(always)]
-#[must_use]
-pub fn whole(packet: &Packet, signs: Signs) -> Option<Segment<V6>> {
-    let (header, head) = headers(packet)?;
-    let payload = usize::from(u16::from_be(header.load::<u16, { at::ipv6::LENGTH }>()));
-    let segment = Segment {
-        protocol: protocol(header),
-        flags: signs.flags(),
-        length: at::IPV6 + payload,
-        l4: EthHdr::LEN + at::IPV6,
-        source: Six::peek::<{ at::IPV6 }, { at::ipv6::SOURCE }>(header),
-        destination: Six::peek::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(header),
-        ..Segment::NONE
-    };
-    Some(plain::whole(segment, head))
-}
+impl plain::Head<V6> for Head {
+    #[inline(always)]
+    fn protocol(self) -> u8 {
+        ip(self).load::<u8, { at::ipv6::NEXT }>()
+    }
 
-/// The flow of a plain packet, see [`crate::ip::Ip::flow`].
-#[inline(always)]
-#[must_use]
-pub fn flow(packet: &Packet) -> Option<Flow<V6>> {
-    let (header, head) = headers(packet)?;
-    let client = Six::load::<{ at::IPV6 }, { at::ipv6::SOURCE }>(header);
-    Some(plain::flow(client, head))
-}
+    #[inline(always)]
+    fn length(self) -> u16 {
+        let payload = u16::from_be(ip(self).load::<u16, { at::ipv6::LENGTH }>());
+        payload.wrapping_add(at::IPV6 as u16)
+    }
 
-/// The same of one from a server, see [`crate::ip::Ip::flow_back`].
-#[inline(always)]
-#[must_use]
-pub fn flow_back(packet: &Packet) -> Option<Flow<V6>> {
-    let (header, head) = headers(packet)?;
-    let client = Six::load::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(header);
-    Some(plain::flow_back(client, head))
-}
+    #[inline(always)]
+    fn segment(self) -> Window<{ at::TCP }> {
+        self.rest::<{ EthHdr::LEN + at::IPV6 }, _>()
+    }
 
-/// Whom a plain packet is for, see [`crate::ip::Ip::target`].
-#[inline(always)]
-#[must_use]
-pub fn target(packet: &Packet) -> Option<Target<V6>> {
-    let (header, head) = headers(packet)?;
-    Some(Target {
-        destination: Six::load::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(header),
-        destination_port: head.load::<u16, { at::port::DESTINATION }>(),
-    })
-}
+    #[inline(always)]
+    fn source(self) -> Six {
+        Six::load::<{ at::IPV6 }, { at::ipv6::SOURCE }>(ip(self))
+    }
 
-/// The protocol of a plain packet, see [`crate::ip::Ip::carries_plain`].
-#[inline(always)]
-#[must_use]
-pub fn carries_plain(packet: &Packet) -> Option<u8> {
-    Some(protocol(headers(packet)?.0))
-}
+    #[inline(always)]
+    fn destination(self) -> Six {
+        Six::load::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(ip(self))
+    }
 
-#[inline(always)]
-fn protocol(header: Window<{ at::IPV6 }>) -> u8 {
-    header.load::<u8, { at::ipv6::NEXT }>()
+    #[inline(always)]
+    fn source_folded(self) -> u64 {
+        Six::load_folded::<{ at::IPV6 }, { at::ipv6::SOURCE }>(ip(self))
+    }
+
+    #[inline(always)]
+    fn destination_folded(self) -> u64 {
+        Six::load_folded::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(ip(self))
+    }
+
+    #[inline(always)]
+    fn ends(self) -> (Six, Six) {
+        (
+            Six::peek::<{ at::IPV6 }, { at::ipv6::SOURCE }>(ip(self)),
+            Six::peek::<{ at::IPV6 }, { at::ipv6::DESTINATION }>(ip(self)),
+        )
+    }
+
+    #[inline(always)]
+    fn again(self) -> Self {
+        Window::again(self)
+    }
 }
 
 /// Whether a packet is plain, see [`crate::ip::Ip::plain`].
 #[inline(always)]
 #[must_use]
-pub fn plain(packet: &Packet) -> Option<Signs> {
-    let (header, head) = headers(packet)?;
+pub fn plain(packet: &Packet, _: Window<{ frame::LEAST }>) -> Option<(Head, u32)> {
+    let head: Head = packet.window()?;
+    let header = ip(head);
     if header.load::<u8, { at::ipv6::VERSION }>() >> 4 != 6 {
         return None;
     }
@@ -118,9 +109,11 @@ pub fn plain(packet: &Packet) -> Option<Signs> {
     if EthHdr::LEN + at::IPV6 + payload > packet.length() {
         return None;
     }
-    match header.load::<u8, { at::ipv6::NEXT }>() {
-        TCP if payload >= at::TCP => Some(Signs::tcp(head.load::<u8, { at::TCP_FLAGS }>())),
-        UDP if payload >= at::UDP => Some(Signs::UDP),
+    let protocol = plain::Head::<V6>::protocol(head);
+    let carried = u32::from(protocol) << 24;
+    match protocol {
+        TCP if payload >= at::TCP => Some((head, carried)),
+        UDP if payload >= at::UDP => Some((head, carried)),
         _ => None,
     }
 }

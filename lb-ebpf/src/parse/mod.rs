@@ -6,10 +6,7 @@ pub mod ipv4;
 pub mod ipv6;
 mod plain;
 
-use lb_common::{
-    flow::{Signs, tcp},
-    verdict::Verdict,
-};
+use lb_common::{flow::tcp, verdict::Verdict};
 use network_types::ip::IpProto;
 
 use crate::{
@@ -18,7 +15,7 @@ use crate::{
     packet::{MAX_OFFSET, Packet},
 };
 
-pub use plain::{Plain, Reading, Target};
+pub use plain::{Head, Plain, Reading, Target};
 
 /// Offsets into headers, and their lengths.
 pub mod at {
@@ -290,13 +287,6 @@ impl<I: Ip> Segment<I> {
     #[must_use]
     pub fn opens(&self) -> bool {
         tcp::opens(self.flags)
-    }
-
-    /// What it says of its flow.
-    #[inline(always)]
-    #[must_use]
-    pub fn signs(&self) -> Signs {
-        Signs::of(self.is_tcp(), self.flags)
     }
 
     /// The flow of a packet that goes to the VIP.

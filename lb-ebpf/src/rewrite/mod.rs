@@ -6,6 +6,7 @@ pub mod translate;
 pub mod tunnel;
 
 use lb_common::{abi::Forward, verdict::Verdict};
+use network_types::eth::EthHdr;
 
 use crate::{
     answer::too_big,
@@ -87,14 +88,12 @@ pub fn forward<I: Ip, R: Reading<I>>(
     verdict: u32,
 ) -> Option<Outcome> {
     let backend = way.backend;
-    let Some(length) = segment.length() else {
-        return Some(Outcome::here(Verdict::DropInternal));
-    };
     let Some(mode) = backend.forward() else {
         return Some(Outcome::here(Verdict::DropInternal));
     };
     // Each mode by itself: what it means is worked out while this is compiled.
     if mode == Forward::Dsr {
+        let length = segment.length();
         if let Some(refused) = refused::<I>(packet, frame, length, carried, backend, Forward::Dsr) {
             return Some(refused);
         }
@@ -102,36 +101,55 @@ pub fn forward<I: Ip, R: Reading<I>>(
     }
     match mode {
         Forward::Nat => {
+            let length = segment.length();
             if let Some(refused) =
                 refused::<I>(packet, frame, length, carried, backend, Forward::Nat)
             {
                 return Some(refused);
             }
-            let Some(segment) = &segment.whole() else {
-                return Some(Outcome::here(Verdict::DropInternal));
-            };
             nat::forward(packet, frame, segment, carried, backend).map(Outcome::here)
         }
         Forward::Dsr | Forward::FullNat => Some(Outcome::here(Verdict::DropInternal)),
-        Forward::Ip4 => into::<I, R>(packet, frame, length, carried, way, verdict, Forward::Ip4),
-        Forward::Ip6 => into::<I, R>(packet, frame, length, carried, way, verdict, Forward::Ip6),
-        Forward::Gue4 => into::<I, R>(packet, frame, length, carried, way, verdict, Forward::Gue4),
-        Forward::Gue6 => into::<I, R>(packet, frame, length, carried, way, verdict, Forward::Gue6),
+        Forward::Ip4 => into::<I, R>(packet, frame, segment, carried, way, verdict, Forward::Ip4),
+        Forward::Ip6 => into::<I, R>(packet, frame, segment, carried, way, verdict, Forward::Ip6),
+        Forward::Gue4 => into::<I, R>(packet, frame, segment, carried, way, verdict, Forward::Gue4),
+        Forward::Gue6 => into::<I, R>(packet, frame, segment, carried, way, verdict, Forward::Gue6),
     }
 }
 
-/// Addresses a plain packet to its backend, if that is to get it as it is, by a way that takes
-/// it and has no tags. False when nothing is done.
+/// What becomes of a plain packet for a backend with no more questions than its
+/// [hint](BackendRef::has_room) answers: in `dsr` and tunnels, where no tags are. The verdict's
+/// number is to be `verdict`. `None` when nothing is done.
 #[inline(always)]
 #[must_use]
-pub fn direct<I: Ip>(packet: &Packet, backend: BackendRef) -> bool {
-    backend.is_direct()
-        && I::length(packet, &Frame::PLAIN).is_some_and(|length| length <= backend.mtu())
-        && backend.has_no_tags()
-        && packet.window().is_some_and(|head| {
-            frame::address(head, backend.hop().macs());
-            true
-        })
+pub fn at_once<I: Ip>(packet: &Packet, way: Way, verdict: u32) -> Option<Outcome> {
+    let (backend, length) = (way.backend, packet.length());
+    // Each mode by itself, as in `forward`.
+    if backend.is_direct() {
+        if !backend.has_room(length) {
+            return None;
+        }
+        frame::address(packet.window()?, backend.hop().macs());
+        return Some(Outcome::to_backend(verdict, backend));
+    }
+    let mode = backend.forward()?;
+    if mode.overhead() == 0 || !backend.has_room(length) {
+        return None;
+    }
+    if is_last::<I>(packet, &Frame::PLAIN) {
+        return Some(Outcome::here(Verdict::DropTtl));
+    }
+    let refused = match mode {
+        Forward::Ip4 => tunnel::forward::<I, true>(packet, &Frame::PLAIN, way, Forward::Ip4),
+        Forward::Ip6 => tunnel::forward::<I, true>(packet, &Frame::PLAIN, way, Forward::Ip6),
+        Forward::Gue4 => tunnel::forward::<I, true>(packet, &Frame::PLAIN, way, Forward::Gue4),
+        Forward::Gue6 => tunnel::forward::<I, true>(packet, &Frame::PLAIN, way, Forward::Gue6),
+        Forward::Dsr | Forward::Nat | Forward::FullNat => None,
+    };
+    Some(match refused {
+        Some(refused) => Outcome::here(refused),
+        None => Outcome::to_backend(verdict, backend),
+    })
 }
 
 /// [`forward`] into a tunnel.
@@ -139,18 +157,21 @@ pub fn direct<I: Ip>(packet: &Packet, backend: BackendRef) -> bool {
 fn into<I: Ip, R: Reading<I>>(
     packet: &Packet,
     frame: &Frame,
-    length: usize,
+    segment: &R,
     carried: Carried,
     way: Way,
     verdict: u32,
     mode: Forward,
 ) -> Option<Outcome> {
+    if R::PLAIN && way.backend.has_room(packet.length()) {
+        if is_last::<I>(packet, frame) {
+            return Some(Outcome::here(Verdict::DropTtl));
+        }
+        return tunnel::forward::<I, true>(packet, frame, way, mode).map(Outcome::here);
+    }
+    let length = segment.length();
     if let Some(refused) = refused::<I>(packet, frame, length, carried, way.backend, mode) {
         return Some(refused);
-    }
-    if R::PLAIN && way.backend.has_no_tags() {
-        let length = length as u16;
-        return tunnel::forward::<I, true>(packet, frame, way, mode, length).map(Outcome::here);
     }
     Some(Outcome::told_way::<I>(Step::Tunnel, way, verdict))
 }
@@ -238,14 +259,20 @@ pub fn forward_error<I: Ip>(
 pub fn refused_back<I: Ip>(
     packet: &Packet,
     frame: &Frame,
-    length: usize,
+    length: impl FnOnce() -> usize,
     told: Option<Carried>,
     hop: HopRef,
 ) -> Option<Outcome> {
     if is_last::<I>(packet, frame) {
         return Some(Outcome::here(Verdict::DropTtl));
     }
-    if length <= usize::from(hop.mtu()) {
+    let mtu = usize::from(hop.mtu());
+    // Whatever is in the frame is shorter.
+    if packet.length() <= EthHdr::LEN + mtu {
+        return None;
+    }
+    let length = length();
+    if length <= mtu {
         return None;
     }
     Some(match told {

@@ -3,7 +3,7 @@
 
 use lb_common::{
     abi::{Forward, Owner},
-    flow::{self, Entry, Signs, Tick},
+    flow::{self, Entry, Tick},
     limits::MAX_NAT_SHARED,
     verdict::Verdict,
 };
@@ -21,7 +21,7 @@ use crate::{
     maps::{self, BackendRef, EndpointRef},
     outcome::Outcome,
     packet::Packet,
-    parse::{Flow, Segment, at},
+    parse::{Flow, Reading, Segment, at},
     ports::{self, Held},
     service,
 };
@@ -33,11 +33,11 @@ use crate::{
 pub fn forward<I: Ip>(
     packet: &Packet,
     frame: &Frame,
-    segment: &Segment<I>,
+    segment: &impl Reading<I>,
     carried: Carried,
     backend: BackendRef,
 ) -> Option<Verdict> {
-    let port = segment.destination_port;
+    let port = segment.destination_port();
     let to = Translation {
         edit: Edit {
             hop: true,
@@ -151,7 +151,8 @@ pub fn origin<I: Ip, F: Flows<I>>(
         if !backend.is_some() {
             return None;
         }
-        let key = begun::<I, F>(flow, backend, endpoint);
+        let vip_port = backend.spoken_from(flow.vip_port);
+        let key = F::key(&Flow { vip_port, ..*flow }, endpoint);
         if let Some(Found { entry, .. }) = F::find(&key)
             && entry.backend() == backend.number()
         {
@@ -173,28 +174,20 @@ pub fn origin<I: Ip, F: Flows<I>>(
 /// is: that of nearly every packet.
 #[inline(always)]
 #[must_use]
-pub fn settled<I: Ip, F: Flows<I>>(
-    flow: &Flow<I>,
+pub fn settled<I: Ip, F: Flows<I>, R: Reading<I>>(
+    segment: &R,
     server: EndpointRef,
     now: Tick,
-    signs: Signs,
 ) -> Option<BackendRef> {
     let backend = server.backend();
-    let key = begun::<I, F>(flow, backend, server);
-    F::is_settled_at_home(&key, backend, now, signs).then_some(backend)
-}
-
-/// The key of the flow as its client began it.
-#[inline(always)]
-fn begun<I: Ip, F: Flows<I>>(flow: &Flow<I>, backend: BackendRef, endpoint: EndpointRef) -> F::Key {
-    let vip_port = backend.spoken_from(flow.vip_port);
-    F::key(&Flow { vip_port, ..*flow }, endpoint)
+    let key = F::key_back(segment, backend, server);
+    F::is_settled_at_home(&key, backend, now, || segment.flags()).then_some(backend)
 }
 
 /// A flow's entry after a server's answer; `None` where it stays as it is.
 #[inline(always)]
 fn answered<I: Ip>(entry: Entry, segment: &Segment<I>, now: Tick) -> Option<Entry> {
-    if flow::is_settled_for_server(entry, now, segment.signs()) {
+    if flow::is_settled_for_server(entry, now, segment.is_tcp(), segment.flags) {
         return None;
     }
     let state = flow::after_server(entry.state(), segment.is_tcp(), segment.flags);
@@ -219,11 +212,19 @@ pub fn heard<I: Ip, F: Flows<I>>(segment: &Segment<I>, origin: &Origin<F::Key>, 
 pub fn answer<I: Ip>(
     packet: &Packet,
     frame: &Frame,
-    segment: &Segment<I>,
+    segment: &impl Reading<I>,
     backend: BackendRef,
 ) -> Outcome {
-    let to = source(backend, backend.spoken_from(segment.source_port));
-    returned(packet, frame, segment, Carried::Segment, backend, &to)
+    let carried = Carried::Segment;
+    returned(
+        packet,
+        frame,
+        segment,
+        carried,
+        backend,
+        segment.destination(),
+        || source(backend, backend.spoken_from(segment.source_port())),
+    )
 }
 
 /// Translates a backend's answer in `full-nat` back to the client.
@@ -239,8 +240,10 @@ pub fn answer_full<I: Ip>(
     if let Some(entry) = answered(held.slot.entry, segment, clock::tick()) {
         crate::flow::change(held.slot, entry);
     }
-    let to = both(backend, &held.owner);
-    returned(packet, frame, segment, Carried::Segment, backend, &to)
+    let (carried, client) = (Carried::Segment, ports::client(&held.owner));
+    returned(packet, frame, segment, carried, backend, client, || {
+        both(backend, &held.owner)
+    })
 }
 
 /// The VIP for the server, `backend`, as a packet's source.
@@ -269,22 +272,19 @@ pub fn both<I: Ip>(backend: BackendRef, owner: &Owner) -> Translation<I> {
     to
 }
 
-/// Sends a backend's answer, translated, to the client.
+/// Sends a backend's answer to `client`, translated as `to` says: that is asked for where the packet
+/// is edited, so that nothing of it is kept until then.
 #[inline(always)]
 #[must_use]
 pub fn returned<I: Ip>(
     packet: &Packet,
     frame: &Frame,
-    segment: &Segment<I>,
+    segment: &impl Reading<I>,
     carried: Carried,
     backend: BackendRef,
-    to: &Translation<I>,
+    client: I::Address,
+    to: impl Fn() -> Translation<I>,
 ) -> Outcome {
-    let client = if to.edit.destination.is_given {
-        to.edit.destination.value
-    } else {
-        segment.destination
-    };
     let verdict = match carried {
         Carried::Segment => Verdict::ReturnNat,
         Carried::Fragment => Verdict::ReturnFragment,
@@ -292,15 +292,16 @@ pub fn returned<I: Ip>(
     // Each way by itself: on neither is asked for again which one it is.
     let Some(hop) = maps::route(client) else {
         // The kernel finds the way, and counts the hop.
-        return match translate::packet(packet, frame, segment, carried, to) {
+        return match translate::packet(packet, frame, segment, carried, &to()) {
             Some(()) => Outcome::here(Verdict::ReturnKernel).from_backend(backend),
             None => Outcome::here(Verdict::DropInternal),
         };
     };
-    if let Some(refused) = refused_back::<I>(packet, frame, segment.length, Some(carried), hop) {
+    let told = Some(carried);
+    if let Some(refused) = refused_back::<I>(packet, frame, || segment.length(), told, hop) {
         return refused;
     }
-    let mut to = *to;
+    let mut to = to();
     to.edit.hop = true;
     if translate::packet(packet, frame, segment, carried, &to).is_none() {
         return Outcome::here(Verdict::DropInternal);

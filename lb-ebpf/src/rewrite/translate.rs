@@ -8,7 +8,7 @@ use crate::{
     icmp::{Message, Quoted},
     ip::{Edit, Ip, New},
     packet::{Packet, Window},
-    parse::{Segment, at},
+    parse::{Reading, TCP, at},
 };
 
 /// Other addresses and ports.
@@ -46,7 +46,7 @@ impl<I: Ip> Translation<I> {
 pub fn packet<I: Ip>(
     packet: &Packet,
     frame: &Frame,
-    segment: &Segment<I>,
+    segment: &impl Reading<I>,
     carried: Carried,
     to: &Translation<I>,
 ) -> Option<()> {
@@ -54,13 +54,13 @@ pub fn packet<I: Ip>(
     if carried == Carried::Fragment {
         return Some(());
     }
-    if segment.is_tcp() {
-        let tcp = packet.at::<{ at::TCP }>(segment.l4)?;
+    if segment.protocol() == TCP {
+        let tcp = segment.tcp(packet)?;
         let delta = to.ports(tcp.narrow(), delta);
         let checksum = tcp.load::<u16, { at::TCP_CHECKSUM }>();
         tcp.store::<u16, { at::TCP_CHECKSUM }>(delta.apply(checksum));
     } else {
-        let udp = packet.at::<{ at::UDP }>(segment.l4)?;
+        let udp = segment.udp(packet)?;
         let delta = to.ports(udp, delta);
         let checksum = udp.load::<u16, { at::UDP_CHECKSUM }>();
         udp.store::<u16, { at::UDP_CHECKSUM }>(delta.apply_udp(checksum));

@@ -31,9 +31,8 @@ const IP6: usize = at::IPV6;
 const GUE4: usize = IP4 + UDP_HEADER;
 const GUE6: usize = IP6 + UDP_HEADER;
 
-/// Puts outer headers before a packet of that length for its backend: before a `PLAIN` one if
-/// its next hop has no tags. `mode` is a tunnel. `Some` is the verdict on one that may not go
-/// further.
+/// Puts outer headers before a packet for its backend: before a `PLAIN` one if its next hop has no
+/// tags. `mode` is a tunnel. `Some` is the verdict on one that may not go further.
 #[inline(always)]
 #[must_use]
 pub fn forward<I: Ip, const PLAIN: bool>(
@@ -41,15 +40,36 @@ pub fn forward<I: Ip, const PLAIN: bool>(
     frame: &Frame,
     way: Way,
     mode: Forward,
-    length: u16,
 ) -> Option<Verdict> {
     let backend = way.backend;
     let bits = way.spread();
     // The same bits again above themselves, in one instruction.
     let spread = bits.wrapping_mul(1 | 1 << SPREAD_BITS);
     // Forwarding into the tunnel counts a hop (RFC 2003 section 3.1, RFC 2473 section 3.1).
-    let inner = I::edit(packet, frame, &Edit::HOP).and_then(|_| first::<I, PLAIN>(packet, frame));
-    let Some((class, first)) = inner else {
+    if I::edit(packet, frame, &Edit::HOP).is_none() {
+        return Some(Verdict::DropInternal);
+    }
+    let is_v4 = matches!(mode, Forward::Ip4 | Forward::Gue4);
+    let kind = if is_v4 { frame::IPV4 } else { frame::IPV6 };
+    let overhead = i32::from(mode.overhead());
+    let grown = if PLAIN {
+        packet.with_head(overhead)
+    } else {
+        frame::part(packet, frame, overhead, kind)
+    };
+    let Some(grown) = grown else {
+        return Some(Verdict::DropNoHeadroom);
+    };
+    // Read where it lies now, for nothing is to be kept meanwhile.
+    let inside = Frame {
+        ip: frame.ip + usize::from(mode.overhead()),
+        ..*frame
+    };
+    // The greater part first: one question for all.
+    let Some(length) = I::length(&grown, &inside) else {
+        return Some(Verdict::DropInternal);
+    };
+    let Some((class, first)) = first::<I, PLAIN>(&grown, &inside) else {
         return Some(Verdict::DropInternal);
     };
     let is_udp = matches!(mode, Forward::Gue4 | Forward::Gue6);
@@ -65,17 +85,6 @@ pub fn forward<I: Ip, const PLAIN: bool>(
             Family::V6 => PROTOCOL_IPV6,
         },
         length,
-    };
-    let is_v4 = matches!(mode, Forward::Ip4 | Forward::Gue4);
-    let kind = if is_v4 { frame::IPV4 } else { frame::IPV6 };
-    let overhead = i32::from(mode.overhead());
-    let grown = if PLAIN {
-        packet.with_head(overhead)
-    } else {
-        frame::part(packet, frame, overhead, kind)
-    };
-    let Some(grown) = grown else {
-        return Some(Verdict::DropNoHeadroom);
     };
     let written = match mode {
         Forward::Ip4 => heads::<PLAIN, IP4, { LINK + IP4 }>(&grown, frame).map(|(link, heads)| {
@@ -144,9 +153,9 @@ fn heads<const PLAIN: bool, const OUTER: usize, const ALL: usize>(
 #[inline(always)]
 #[must_use]
 pub fn any<I: Ip>(packet: &Packet, frame: &Frame, way: Way) -> Option<Verdict> {
-    match (way.backend.forward(), I::length(packet, frame)) {
-        (Some(mode), Some(length)) => forward::<I, false>(packet, frame, way, mode, length),
-        _ => Some(Verdict::DropInternal),
+    match way.backend.forward() {
+        Some(mode) => forward::<I, false>(packet, frame, way, mode),
+        None => Some(Verdict::DropInternal),
     }
 }
 
@@ -183,10 +192,10 @@ impl Outer {
     fn ipv4(&self, header: Window<IP4>) {
         let lifetime = u16::from_ne_bytes([LIFETIME, self.protocol()]);
         header.store::<u16, { at::ipv4::VERSION }>(self.first);
-        header.store::<u32, { at::ipv4::ID }>(WHOLE);
-        header.store::<u16, { at::ipv4::TTL }>(lifetime);
         let length = (at::IPV4 as u16).wrapping_add(self.payload()).to_be();
-        header.store::<u16, { at::ipv4::LENGTH }>(length);
+        // Length, identification and flags, lifetime and protocol lie beside each other.
+        let rest = u64::from(WHOLE) << 16 | u64::from(lifetime) << 48;
+        header.store::<u64, { at::ipv4::LENGTH }>(u64::from(length) | rest);
         let source = self.tunnel.source4(self.spread);
         header.store::<u32, { at::ipv4::SOURCE }>(source);
         let destination: u32 = self.backend.address();
@@ -205,9 +214,10 @@ impl Outer {
     fn ipv6(&self, header: Window<IP6>) {
         let version = 6 << 28 | u32::from(self.class) << 20 | self.spread & 0xf_ffff;
         header.store::<u32, { at::ipv6::VERSION }>(version.to_be());
-        header.store::<u16, { at::ipv6::LENGTH }>(self.payload().to_be());
         let next = u16::from_ne_bytes([self.protocol(), LIFETIME]);
-        header.store::<u16, { at::ipv6::NEXT }>(next);
+        // The next header and the hop limit lie behind the length.
+        let length = u32::from(self.payload().to_be()) | u32::from(next) << 16;
+        header.store::<u32, { at::ipv6::LENGTH }>(length);
         header.store_pair::<{ at::ipv6::SOURCE }>(self.tunnel.source6(self.spread));
         let destination: Six = self.backend.address();
         header.store::<u64, { at::ipv6::DESTINATION }>(destination.high);

@@ -98,7 +98,7 @@ impl Constants {
         let identity = &self.identity;
         let [a, b, c, d, e, f] = self.mac;
         Some(match name {
-            "FLOW_SHIFT" => u64::from(identity.flow_shift),
+            "HOME_SHIFT" => u64::from(flow::home_shift(identity.flow_shift)),
             "FLOW_TIMEOUTS" => u64::from(identity.timeouts),
             "TICK_SHIFT" => u64::from(identity.tick_shift),
             "EGRESS" => u64::from(self.egress),

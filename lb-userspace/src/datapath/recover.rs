@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use lb_common::{
-    abi::{Endpoint, Forward, Kind, Route, family_of},
+    abi::{Endpoint, Forward, Kind, Route, family_of, kind_of, protocol_of},
     hash::FlowKeys,
     limits,
 };
@@ -49,8 +49,8 @@ impl Tables {
             address, selector, ..
         } = *endpoint;
         let family = family_of(selector);
-        let (port, protocol) = (selector as u16, (selector >> 16) as u8);
-        match selector >> 24 & 0x7f {
+        let (port, protocol) = (selector as u16, protocol_of(selector));
+        match kind_of(selector) {
             kind if kind == Kind::Service as u32 => {
                 let Some(key) = ServiceKey::from_words(family, address, port, protocol) else {
                     return;

@@ -237,7 +237,7 @@ fn record(id: Id, service: u32, wanted: &TargetBackend, known: Option<&Backend>)
         source: hop.source,
         state: state as u8,
         forward: id.forward as u8,
-        difference: 0,
+        hint: 0,
     }
-    .translating()
+    .hinted()
 }

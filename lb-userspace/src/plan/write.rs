@@ -7,6 +7,7 @@ use std::{
 
 use lb_common::abi::{
     Address, Backend, BackendState, Endpoint, Forward, Hop, Kind, Route, Route6, Tunnel, family_of,
+    kind_of, protocol_of,
 };
 use lb_common::wheel::Slot;
 
@@ -74,7 +75,7 @@ fn told(record: &Backend) -> String {
 }
 
 fn key(at: Address, selector: u32) -> String {
-    let kind = match selector >> 24 & 0x7f {
+    let kind = match kind_of(selector) {
         kind if kind == Kind::Service as u32 => "service",
         kind if kind == Kind::Vip as u32 => "VIP",
         kind if kind == Kind::Server as u32 => "server",
@@ -82,6 +83,6 @@ fn key(at: Address, selector: u32) -> String {
     };
     let ip = address::ip(family_of(selector), at);
     let port = u16::from_be(selector as u16);
-    let protocol = selector >> 16 & 0xff;
+    let protocol = protocol_of(selector);
     format!("{kind} {} protocol {protocol}", SocketAddr::new(ip, port))
 }

@@ -114,7 +114,7 @@ impl Rig {
     /// Puts a backend.
     pub fn backend(&mut self, number: u16, backend: &Backend) {
         self.numbers.insert(number);
-        let backend = backend.translating();
+        let backend = backend.hinted();
         self.tables.backends.store(u32::from(number), &backend);
     }
 

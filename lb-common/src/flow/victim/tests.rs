@@ -47,14 +47,14 @@ fn chosen(
     bucket: &[Entry; BUCKET_SLOTS],
     now: Tick,
     timeouts: Timeouts,
-    fingerprint: u64,
+    home: usize,
 ) -> Option<(usize, Entry)> {
     let readiness = Readiness::new(timeouts);
     victim(
         |i| bucket[i],
         |number| number,
         |entry| readiness.of(entry, now),
-        fingerprint,
+        home,
     )
 }
 
@@ -80,16 +80,16 @@ fn is_best(
 proptest! {
     #[test]
     fn the_victim_is_the_best_by_the_rule(
-        bucket in prop::array::uniform8(entry()), now: u8, timeouts in timeouts(), fingerprint: u64,
+        bucket in prop::array::uniform8(entry()), now: u8, timeouts in timeouts(), home: usize,
     ) {
-        is_best(&bucket, now, timeouts, chosen(&bucket, now, timeouts, fingerprint))?;
+        is_best(&bucket, now, timeouts, chosen(&bucket, now, timeouts, home))?;
     }
 
     #[test]
     fn among_claimed_slots_too(
-        bucket in prop::array::uniform8(entry_or_claim()), now: u8, timeouts in timeouts(), fingerprint: u64,
+        bucket in prop::array::uniform8(entry_or_claim()), now: u8, timeouts in timeouts(), home: usize,
     ) {
-        is_best(&bucket, now, timeouts, chosen(&bucket, now, timeouts, fingerprint))?;
+        is_best(&bucket, now, timeouts, chosen(&bucket, now, timeouts, home))?;
     }
 }
 
@@ -142,8 +142,8 @@ proptest! {
 fn a_flow_takes_its_home_or_else_the_first_free_slot() {
     let mut bucket = [Entry::new(5, 1, 3, State::New); BUCKET_SLOTS];
     bucket[2..5].fill(Entry::EMPTY);
-    for (fingerprint, slot) in [(8 * 3, 3), (64 + 8 * 4 + 7, 4), (8 * 5, 2), (6, 2)] {
-        let found = chosen(&bucket, 200, Timeouts::new([4; 4]), fingerprint);
+    for (home, slot) in [(3, 3), (64 + 4, 4), (5, 2), (6, 2)] {
+        let found = chosen(&bucket, 200, Timeouts::new([4; 4]), home);
         assert_eq!(found, Some((slot, Entry::EMPTY)));
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use lb_common::{
-    abi::{BackendState, Forward, Kind, Range, family_of, selector},
+    abi::{BackendState, Forward, Kind, Range, family_of, protocol_of, selector},
     wheel::Index,
 };
 use proptest::prelude::*;
@@ -80,7 +80,7 @@ fn check_done(twin: &Twin, model: &Model, target: &Target) {
             }
             assert_eq!(record.forward, wanted.forward as u8);
             assert_eq!(record.protocol, key.protocol_number());
-            assert_eq!(record.difference, record.translating().difference);
+            assert_eq!(record.hint, record.hinted().hint);
             let weight = twin.weights.get(&number).copied().unwrap_or(0);
             let measured = if service.index == Index::Load {
                 wanted.weight
@@ -147,7 +147,7 @@ proptest! {
         }
         let mut found = Model::default();
         for service in twin.of_kind(Kind::Service) {
-            let (port, protocol) = (service.selector as u16, (service.selector >> 16) as u8);
+            let (port, protocol) = (service.selector as u16, protocol_of(service.selector));
             let family = family_of(service.selector);
             let key = ServiceKey::from_words(family, service.address, port, protocol).unwrap();
             found.services.insert(key, Placed::found(service, twin.wheel(service).to_vec(), now));

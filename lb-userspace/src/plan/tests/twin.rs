@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use lb_common::{
     abi::{
         Address, Backend, BackendState, Endpoint, Forward, Keeping, Kind, Range, Tunnel,
-        WHEEL_CHUNK, family_of, selector,
+        WHEEL_CHUNK, family_of, kind_of, selector,
     },
     limits,
     wheel::Slot,
@@ -89,7 +89,7 @@ impl Twin {
     }
 
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Endpoint> {
-        let is = move |e: &&Endpoint| e.selector >> 24 & 0x7f == kind as u32;
+        let is = move |e: &&Endpoint| kind_of(e.selector) == kind as u32;
         self.endpoints.values().filter(is)
     }
 

@@ -330,7 +330,8 @@ impl World {
         })?;
         let readiness = Readiness::new(TIMEOUTS);
         let ready = |entry| readiness.of(entry, now);
-        let room = flow::victim(load, |number| number, ready, fingerprint);
+        let home = (hash_of(client.into()) >> flow::home_shift(64 - BUCKET_BITS)) as usize;
+        let room = flow::victim(load, |number| number, ready, home);
         match room.filter(|_| !tcp::closes(flags)) {
             Some((at, _)) => store(at, Entry::new(fingerprint, number, now, State::New)),
             None if serves => return Some(slot.before()),

@@ -84,9 +84,9 @@ pub fn backend(site: &Site, backend: &Backend) -> abi::Backend {
             Mode::Gue4 => Forward::Gue4,
             Mode::Gue6 => Forward::Gue6,
         } as u8,
-        difference: 0,
+        hint: 0,
     }
-    .translating()
+    .hinted()
 }
 
 fn seed(keys: &FlowKeys, service: &Service) -> Seed {

@@ -136,6 +136,7 @@ impl Service {
             protocol: self.protocol,
             ..Backend::FREE
         }
+        .hinted()
     }
 
     fn tunnel(&self) -> Option<Tunnel> {
