@@ -1,5 +1,4 @@
-//! The frames that are sent, and what of them has to arrive: UDP, 64 bytes without the
-//! frame check sequence.
+//! The frames that are sent, and what of them has to arrive: UDP.
 
 use std::net::IpAddr;
 
@@ -11,6 +10,7 @@ use crate::{
     records::{Clients, Expected, Stream, WORDS},
 };
 
+/// What is written and compared of a frame.
 const LENGTH: usize = WORDS * 8;
 const ETHERNET: usize = 14;
 const UDP: u8 = 17;
@@ -30,6 +30,16 @@ pub enum Delivery {
     Tunnel,
 }
 
+/// How long frames are, in bytes, without the frame check sequence. All behind what is written is 0.
+/// Those of IPv6 have room for a TCP header, as nearly all have: shorter datagrams go another way
+/// than other packets do.
+pub const fn length(family: Family) -> usize {
+    match family {
+        Family::V4 => LENGTH,
+        Family::V6 => LENGTH + 16,
+    }
+}
+
 /// What the generator is to send from the interface of that number.
 pub fn stream(family: Family, ifindex: u32, clients: Clients, flows: u32) -> Stream {
     let mut frame = [0; LENGTH];
@@ -38,7 +48,7 @@ pub fn stream(family: Family, ifindex: u32, clients: Clients, flows: u32) -> Str
     ip(&mut frame, family);
     let header = header(family);
     let udp = ETHERNET + header;
-    let length = (LENGTH - udp) as u16;
+    let length = (length(family) - udp) as u16;
     frame[udp..udp + 2].copy_from_slice(&CLIENT_PORT.to_be_bytes());
     frame[udp + 2..udp + 4].copy_from_slice(&VIP_PORT.to_be_bytes());
     frame[udp + 4..udp + 6].copy_from_slice(&length.to_be_bytes());
@@ -161,7 +171,8 @@ fn ip(frame: &mut [u8; LENGTH], family: Family) {
         Family::V4 => {
             frame[12..14].copy_from_slice(&0x0800u16.to_be_bytes());
             frame[14] = 0x45;
-            frame[16..18].copy_from_slice(&((LENGTH - ETHERNET) as u16).to_be_bytes());
+            let length = (length(family) - ETHERNET) as u16;
+            frame[16..18].copy_from_slice(&length.to_be_bytes());
             frame[22] = TTL;
             frame[23] = UDP;
             frame[26..30].copy_from_slice(&client);
@@ -170,7 +181,8 @@ fn ip(frame: &mut [u8; LENGTH], family: Family) {
         Family::V6 => {
             frame[12..14].copy_from_slice(&0x86ddu16.to_be_bytes());
             frame[14] = 0x60;
-            frame[18..20].copy_from_slice(&((LENGTH - ETHERNET - 40) as u16).to_be_bytes());
+            let length = (length(family) - ETHERNET - 40) as u16;
+            frame[18..20].copy_from_slice(&length.to_be_bytes());
             frame[20] = UDP;
             frame[21] = TTL;
             frame[22..38].copy_from_slice(&client);

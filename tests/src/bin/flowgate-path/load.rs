@@ -135,7 +135,7 @@ pub fn introduce(bed: &mut Bed, cpus: &[usize], flows: u32) -> Result<()> {
 
 fn choose(bed: &mut Bed, cpus: &[usize], clients: Clients, flows: u32) -> Result<()> {
     let stream = frame::stream(bed.family, bed.ifindex, clients, flows);
-    bed.programs.set(stream, |cpu| {
+    bed.programs.set(stream, frame::length(bed.family), |cpu| {
         let rank = cpus.iter().position(|&one| one == cpu).unwrap_or(0) as u32;
         Dice {
             random: 0x9e37_79b9_7f4a_7c15 ^ u64::from(rank),

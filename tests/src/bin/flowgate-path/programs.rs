@@ -52,6 +52,8 @@ pub struct Programs {
     next_hop: Array<MapData, Record<Macs>>,
     behind: DevMap<MapData>,
     links: Vec<FdLink>,
+    /// A frame of the length of those that are sent.
+    frame: Vec<u8>,
 }
 
 /// A record as aya takes it.
@@ -89,6 +91,7 @@ impl Programs {
             behind: take("BEHIND").try_into().expect(kind),
             ebpf,
             links: Vec::new(),
+            frame: Vec::new(),
         };
         programs.program(GENERATE)?;
         Ok(programs)
@@ -154,8 +157,15 @@ impl Programs {
             .context("telling the sink what is right")
     }
 
-    /// Chooses what is sent. `dice` are each possible CPU's, by its number.
-    pub fn set(&mut self, stream: Stream, dice: impl Fn(usize) -> Dice) -> Result<()> {
+    /// Chooses what is sent, in frames of `length` bytes. `dice` are each possible CPU's, by its
+    /// number.
+    pub fn set(
+        &mut self,
+        stream: Stream,
+        length: usize,
+        dice: impl Fn(usize) -> Dice,
+    ) -> Result<()> {
+        self.frame = vec![0; length];
         self.stream
             .set(0, Record(stream), 0)
             .context("choosing the frames")?;
@@ -175,7 +185,7 @@ impl Programs {
             .and_then(|program| program.try_into().ok())
             .expect("the object has this XDP program");
         let options = TestRunOptions {
-            data_in: Some(&[0; WORDS * 8]),
+            data_in: Some(&self.frame),
             repeat: frames,
             attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
             ..TestRunOptions::new()

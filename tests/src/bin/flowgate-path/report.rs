@@ -114,7 +114,7 @@ impl Report {
         let Machine { kernel, cpu, cpus } = &self.machine;
         println!("Linux {kernel}, {cpu}, CPUs {cpus:?}");
         println!(
-            "{} rounds of {} ms; UDP in frames of 64 bytes, counted at the sink",
+            "{} rounds of {} ms; UDP in frames of 64 bytes (IPv6: 80), counted at the sink",
             self.rounds, self.time_ms
         );
         println!(
