@@ -232,7 +232,7 @@ impl Outcome {
         self.0 & STEP_BITS == Outcome::next::<I>(step).0
     }
 
-    /// The verdict's number.
+    /// The verdict's number, where it is one.
     #[inline(always)]
     #[must_use]
     pub fn number(self) -> u32 {
@@ -246,7 +246,7 @@ impl Outcome {
         has::<SENT>(self.0)
     }
 
-    /// Whether this is the verdict.
+    /// Whether this is the verdict, where it is one.
     #[inline(always)]
     #[must_use]
     pub fn is(self, verdict: Verdict) -> bool {

@@ -367,5 +367,5 @@ fn from_server<I: Ip, F: Flows<I>, R: Reading<I>>(
 #[inline(always)]
 #[must_use]
 pub fn is_returned(outcome: Outcome) -> bool {
-    outcome.is(Verdict::ReturnNat) || outcome.is(Verdict::ReturnKernel)
+    !outcome.is_step() && (outcome.is(Verdict::ReturnNat) || outcome.is(Verdict::ReturnKernel))
 }
