@@ -205,9 +205,7 @@ impl<I: Ip> Flows<I> for Table {
 fn home(key: u64) -> (Entry, u64) {
     // Opaque, or the compiler keeps on the stack what else is to be looked for later.
     let key = opaque(key);
-    let home = maps::flow_slot(home_number(key));
-    // SAFETY: a word of the map, which others write only whole.
-    let entry = Entry::from_bits(unsafe { ptr::read_volatile(home) });
+    let entry = load(maps::flow_slot(home_number(key)), 0);
     (entry, flow::fingerprint(key))
 }
 
@@ -249,7 +247,7 @@ fn at(entries: *mut u64, slot: usize) -> *mut u64 {
     unsafe { entries.add(slot & (flow::BUCKET_SLOTS - 1)) }
 }
 
-/// The entry in a slot of a bucket.
+/// The entry in a slot of a bucket, counted from `entries` on.
 #[inline(always)]
 #[must_use]
 pub fn load(entries: *mut u64, slot: usize) -> Entry {

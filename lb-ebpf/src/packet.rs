@@ -54,8 +54,7 @@ impl Packet {
         // make.
         // SAFETY: the context is this call's own.
         let whole = node::has_buffers().then(|| unsafe { bpf_xdp_get_buff_len(context) as usize });
-        // SAFETY: likewise.
-        let (start, end) = unsafe { ((*context).data as usize, (*context).data_end as usize) };
+        let (start, end) = bounds(context);
         let length = whole.unwrap_or(end - start);
         Packet {
             context,
@@ -115,18 +114,12 @@ impl Packet {
         if unsafe { bpf_xdp_adjust_head(self.context, -bytes) } != 0 {
             return None;
         }
-        // SAFETY: as in `of`.
-        let (start, end) = unsafe {
-            (
-                (*self.context).data as usize,
-                (*self.context).data_end as usize,
-            )
-        };
+        let (start, end) = bounds(self.context);
         Some(Packet {
-            context: self.context,
             start,
             end,
             length: self.length.wrapping_add_signed(bytes as isize),
+            ..*self
         })
     }
 
@@ -239,6 +232,13 @@ impl<const LEN: usize> Window<LEN> {
             unsafe { bpf_csum_diff(ptr::null_mut(), 0, self.0.add(AT).cast(), COUNT as u32, sum) };
         sum as u32
     }
+}
+
+/// Where the frame's first buffer begins and ends.
+#[inline(always)]
+fn bounds(context: Context) -> (usize, usize) {
+    // SAFETY: the context is the kernel's for this call.
+    unsafe { ((*context).data as usize, (*context).data_end as usize) }
 }
 
 /// By how many bytes a length grows from `before` to `after`.

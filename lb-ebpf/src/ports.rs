@@ -15,8 +15,8 @@ use crate::{
     parse::Flow,
 };
 
-/// The fingerprint of flows whose home is a bucket's first slot. A flow may be in either of two
-/// buckets, which are searched from there, so it makes for a short search.
+/// The home of every flow: a bucket's first slot. A flow may be in either of two buckets, which are
+/// searched from there, so it makes for a short search.
 const FIRST: usize = 0;
 
 /// The pool's ports.

@@ -1,6 +1,9 @@
 //! Whose packet this is.
 
-use lb_common::{abi::Kind, verdict::Verdict};
+use lb_common::{
+    abi::{Kind, carried},
+    verdict::Verdict,
+};
 
 use crate::{
     clock,
@@ -28,7 +31,7 @@ pub fn of<I: Ip>(segment: &impl Reading<I>) -> (Option<EndpointRef>, Option<Endp
     }
     let (protocol, target) = (segment.protocol(), segment.target());
     let (vip, port) = (target.destination, target.destination_port);
-    if let Some(exact) = sought(&target, u32::from(protocol) << 24).second() {
+    if let Some(exact) = sought(&target, carried(protocol)).second() {
         return (Some(exact), None);
     }
     let Some(record) = known_vip::<I>(vip) else {

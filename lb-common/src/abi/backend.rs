@@ -181,11 +181,9 @@ impl Backend {
 mod tests {
     use super::*;
 
-    /// A backend with addresses that differ, by a way of 1,500 bytes.
+    /// A backend by a way of 1,500 bytes.
     fn backend(forward: Forward, state: BackendState, tags: Tags) -> Backend {
         Backend {
-            address: [1, 0, 0, 0],
-            vip: [2, 0, 0, 0],
             mtu: 1_500,
             forward: forward as u8,
             state: state as u8,
@@ -219,11 +217,20 @@ mod tests {
 
     #[test]
     fn where_addresses_are_translated_it_is_their_difference() {
+        // 10.0.0.1 becomes 192.0.2.1: c000 - 0a00 and 0201 - 0001 are b600 and 0200, together b800.
+        let difference = u16::from_ne_bytes([0xb8, 0x00]);
         for forward in [Forward::Nat, Forward::FullNat] {
             for state in [BackendState::Active, BackendState::Down] {
-                let hint = backend(forward, state, Tags::NONE).hinted().hint;
-                let difference = Delta::new().eight([1, 0, 0, 0], [2, 0, 0, 0]).folded();
-                assert_eq!(hint, difference, "{forward:?} {state:?}");
+                let translated = Backend {
+                    address: [u32::from_ne_bytes([10, 0, 0, 1]), 0, 0, 0],
+                    vip: [u32::from_ne_bytes([192, 0, 2, 1]), 0, 0, 0],
+                    ..backend(forward, state, Tags::NONE)
+                };
+                assert_eq!(
+                    translated.hinted().hint,
+                    difference,
+                    "{forward:?} {state:?}"
+                );
             }
         }
     }

@@ -139,10 +139,18 @@ pub struct WheelChunk(pub [Slot; WHEEL_CHUNK as usize]);
 #[must_use]
 #[inline(always)]
 pub const fn selector(family: Family, port: u16, protocol: u8, kind: Kind) -> u32 {
-    selector_of(family, port, (protocol as u32) << PROTOCOL_BIT, kind)
+    selector_of(family, port, carried(protocol), kind)
 }
 
-/// The same, of a protocol that lies in a word's uppermost byte.
+/// An IP protocol number where a selector has it: in the uppermost byte of a word, as the IPv4 header
+/// has it too.
+#[must_use]
+#[inline(always)]
+pub const fn carried(protocol: u8) -> u32 {
+    (protocol as u32) << PROTOCOL_BIT
+}
+
+/// A selector, of a protocol as [`carried`] gives it.
 #[must_use]
 #[inline(always)]
 pub const fn selector_of(family: Family, port: u16, carried: u32, kind: Kind) -> u32 {

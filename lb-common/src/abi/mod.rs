@@ -20,7 +20,7 @@ mod watch;
 pub use backend::{Backend, BackendState, Forward};
 pub use counters::{Cursor, Traffic, VerdictCounts};
 pub use endpoint::{
-    Endpoint, Keeping, Kind, Range, WHEEL_CHUNK, Wheel, WheelChunk, family_of, kind_of,
+    Endpoint, Keeping, Kind, Range, WHEEL_CHUNK, Wheel, WheelChunk, carried, family_of, kind_of,
     protocol_of, selector, selector_of,
 };
 pub use fragment::{FRAGMENT_LIFE, Fragment, FragmentKey};

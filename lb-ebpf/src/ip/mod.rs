@@ -39,8 +39,8 @@ pub trait Ip: Copy + 'static {
     where
         Self: Sized;
 
-    /// The head of a frame without tags, and the protocol's number in the uppermost byte of a word,
-    /// if its packet is whole, has neither options nor extensions, and carries TCP or UDP. `None`
+    /// The head of a frame without tags, and its protocol as [`lb_common::abi::carried`] gives it, if
+    /// its packet is whole, has neither options nor extensions, and carries TCP or UDP. `None`
     /// for any other packet, and for what is malformed. `least` is the beginning of the frame.
     fn plain(packet: &Packet, least: Window<{ frame::LEAST }>) -> Option<(Self::Head, u32)>;
 

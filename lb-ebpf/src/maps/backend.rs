@@ -120,8 +120,8 @@ impl BackendRef {
         field!(self.record, egress)
     }
 
-    /// What a one's complement sum changes by when its own address becomes its VIP's; the
-    /// complement of it the other way round.
+    /// In `nat` and `full-nat`: what a one's complement sum changes by when its own address becomes its
+    /// VIP's; the complement of it the other way round.
     #[inline(always)]
     #[must_use]
     pub fn difference(self) -> u16 {

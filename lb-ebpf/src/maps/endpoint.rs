@@ -1,7 +1,7 @@
 use core::ptr;
 
 use lb_common::{
-    abi::{Endpoint, Keeping, Kind, Range, Wheel, protocol_of, selector_of},
+    abi::{Endpoint, Keeping, Kind, Range, Wheel, carried, protocol_of, selector_of},
     hash::{self, Seed},
     limits,
 };
@@ -34,7 +34,7 @@ pub struct Sought<I: Ip> {
 }
 
 impl<I: Ip> Sought<I> {
-    /// The port as it lies in the packet; the protocol in the uppermost byte.
+    /// The port as it lies in the packet; the protocol as [`carried`] gives it.
     #[inline(always)]
     #[must_use]
     pub fn new(address: I::Address, port: u16, carried: u32, kind: Kind) -> Self {
@@ -80,7 +80,7 @@ impl EndpointRef {
     #[inline(always)]
     #[must_use]
     pub fn find<I: Ip>(address: I::Address, port: u16, protocol: u8, kind: Kind) -> Option<Self> {
-        let sought = Sought::<I>::new(address, port, u32::from(protocol) << 24, kind);
+        let sought = Sought::<I>::new(address, port, carried(protocol), kind);
         sought.first().or_else(|| sought.second())
     }
 

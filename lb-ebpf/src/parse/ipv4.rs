@@ -103,7 +103,7 @@ impl plain::Head<V4> for Head {
 #[inline(always)]
 #[must_use]
 pub fn plain(packet: &Packet, least: Window<{ frame::LEAST }>) -> Option<(Head, u32)> {
-    let (header, head) = (ip(least), least);
+    let (head, header) = (least, ip(least));
     if header.load::<u8, { at::ipv4::VERSION }>() != SIMPLE {
         return None;
     }

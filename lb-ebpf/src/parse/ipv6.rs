@@ -1,6 +1,6 @@
 //! IPv6 (RFC 8200).
 
-use lb_common::verdict::Verdict;
+use lb_common::{abi, verdict::Verdict};
 use network_types::eth::EthHdr;
 
 use super::{
@@ -110,7 +110,7 @@ pub fn plain(packet: &Packet, _: Window<{ frame::LEAST }>) -> Option<(Head, u32)
         return None;
     }
     let protocol = plain::Head::<V6>::protocol(head);
-    let carried = u32::from(protocol) << 24;
+    let carried = abi::carried(protocol);
     match protocol {
         TCP if payload >= at::TCP => Some((head, carried)),
         UDP if payload >= at::UDP => Some((head, carried)),

@@ -1,6 +1,6 @@
 //! Plain packets, of which each way reads what it needs.
 
-use lb_common::flow::tcp;
+use lb_common::{abi, flow::tcp};
 use network_types::eth::EthHdr;
 
 use super::{Flow, Segment, TCP, at};
@@ -50,7 +50,7 @@ pub trait Reading<I: Ip> {
 
     /// IP protocol number.
     fn protocol(&self) -> u8;
-    /// The same in the uppermost byte.
+    /// The same where a selector has it, see [`abi::carried`].
     fn carried(&self) -> u32;
     /// TCP's flags; anything where it is one of UDP.
     fn flags(&self) -> u8;
@@ -121,7 +121,7 @@ impl<I: Ip> Plain<I> {
     #[must_use]
     pub fn known(packet: &Packet) -> Option<Self> {
         let head = I::head(packet)?;
-        let carried = u32::from(head.protocol()) << 24;
+        let carried = abi::carried(head.protocol());
         Some(Plain { head, carried })
     }
 
@@ -254,7 +254,7 @@ impl<I: Ip> Reading<I> for Segment<I> {
 
     #[inline(always)]
     fn carried(&self) -> u32 {
-        u32::from(self.protocol) << 24
+        abi::carried(self.protocol)
     }
 
     #[inline(always)]
