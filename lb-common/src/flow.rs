@@ -14,7 +14,9 @@
 mod tests;
 mod victim;
 
-pub use victim::{Readiness, victim};
+pub use victim::{Reluctance, victim};
+
+use crate::arithmetic::{Arithmetic, Plain};
 
 /// Entries of one bucket: a cache line.
 pub const BUCKET_SLOTS: usize = 8;
@@ -103,6 +105,9 @@ impl Timeouts {
 #[repr(transparent)]
 pub struct Entry(u64);
 
+/// Bits of an entry below its fingerprint.
+const REST: u32 = 64 - FINGERPRINT_BITS;
+
 impl Entry {
     /// A slot that holds no flow.
     pub const EMPTY: Entry = Entry(0);
@@ -161,7 +166,6 @@ impl Entry {
     #[must_use]
     #[inline(always)]
     pub const fn is(self, fingerprint: u64) -> bool {
-        const REST: u32 = 64 - FINGERPRINT_BITS;
         // Two instructions of the data plane's, where the shift of the fingerprint is done once.
         (self.0 ^ fingerprint << REST) < 1 << REST
     }
@@ -251,24 +255,25 @@ pub const fn home_shift(shift: u32) -> u32 {
 #[must_use]
 #[inline(always)]
 pub fn find(load: impl Fn(usize) -> Entry, fingerprint: u64) -> Option<(usize, Entry)> {
-    find_with(load, |number| number, fingerprint)
+    find_with::<Plain>(load, fingerprint)
 }
 
-/// The same where instructions count: `opaque` gives back the same number, but so that the
-/// compiler knows nothing about it. Else it notes each slot's number ahead of the
-/// comparison.
+/// The same where instructions count.
 #[must_use]
 #[inline(always)]
-pub fn find_with(
+pub fn find_with<A: Arithmetic>(
     load: impl Fn(usize) -> Entry,
-    opaque: impl Fn(u64) -> u64,
     fingerprint: u64,
 ) -> Option<(usize, Entry)> {
     let mut slot = 0;
     while slot < BUCKET_SLOTS {
-        let entry = load(slot);
-        if entry.is(fingerprint) {
-            let slot = opaque(slot as u64) as usize;
+        // What is left of the entry of this flow: backend, age and state. Of others it isn't needed,
+        // so no second register has it.
+        let rest = A::differ(load(slot).0, fingerprint << REST);
+        if rest < 1 << REST {
+            // Opaque, or each slot's number is noted ahead of the comparison.
+            let slot = A::opaque(slot as u64) as usize;
+            let entry = Entry(rest | fingerprint << REST);
             if !entry.is_empty() {
                 return Some((slot, entry));
             }

@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod abi;
+pub mod arithmetic;
 pub mod checksum;
 pub mod flow;
 pub mod hash;

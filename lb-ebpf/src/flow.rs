@@ -5,6 +5,7 @@ use core::ptr;
 use lb_common::flow::{self, Entry, State, Tick};
 
 use crate::{
+    exact::Exact,
     ip::{Address, Ip},
     maps::{self, BackendRef, EndpointRef},
     node,
@@ -52,6 +53,8 @@ impl Found {
 pub trait Flows<I: Ip> {
     /// What a flow is found by.
     type Key;
+    /// Where a flow that isn't known would be.
+    type Room;
     /// Whether a flow can't be forwarded without an entry.
     const NEEDED: bool;
 
@@ -76,8 +79,13 @@ pub trait Flows<I: Ip> {
     }
     /// The flow's hash.
     fn hash(key: &Self::Key) -> u64;
+    /// The flow, or where it would be.
+    fn look(key: &Self::Key) -> Result<Found, Self::Room>;
     /// The flow, if it is known.
-    fn find(key: &Self::Key) -> Option<Found>;
+    #[inline(always)]
+    fn find(key: &Self::Key) -> Option<Found> {
+        Self::look(key).ok()
+    }
     /// Whether most flows are in their [homes](flow::home_shift).
     const HAS_HOMES: bool = false;
     /// The entry of a flow that is known and in its home. Perhaps also one that is
@@ -102,7 +110,7 @@ pub trait Flows<I: Ip> {
         }
     }
     /// A place for a new flow, if there is one.
-    fn claim(key: &Self::Key, now: Tick) -> Option<Slot>;
+    fn claim(key: &Self::Key, room: Self::Room, now: Tick) -> Option<Slot>;
     /// Enters a new flow in a claimed place. False when another CPU was faster.
     fn enter(key: &Self::Key, slot: Slot, backend: u16, now: Tick, state: State) -> bool;
     /// Changes a known flow's entry.
@@ -114,6 +122,8 @@ pub struct Table;
 
 impl<I: Ip> Flows<I> for Table {
     type Key = u64;
+    /// Its bucket.
+    type Room = *mut u64;
     const NEEDED: bool = false;
     const HAS_HOMES: bool = true;
 
@@ -144,11 +154,12 @@ impl<I: Ip> Flows<I> for Table {
     }
 
     #[inline(always)]
-    fn find(key: &u64) -> Option<Found> {
+    fn look(key: &u64) -> Result<Found, *mut u64> {
         let entries = bucket(*key);
         let load = |slot| load(entries, slot);
-        let (slot, entry) = flow::find_with(load, opaque, flow::fingerprint(*key))?;
-        Some(Found {
+        let found = flow::find_with::<Exact>(load, flow::fingerprint(*key));
+        let (slot, entry) = found.ok_or(entries)?;
+        Ok(Found {
             entry,
             number: 0,
             at: entries,
@@ -181,11 +192,9 @@ impl<I: Ip> Flows<I> for Table {
     }
 
     #[inline(always)]
-    fn claim(key: &u64, now: Tick) -> Option<Slot> {
-        let entries = bucket(*key);
-        let load = |slot| load(entries, slot);
-        let (readiness, home) = (node::readiness(now), home_number(*key) as usize);
-        flow::victim(load, opaque, readiness, home).map(|victim| slot(entries, victim))
+    fn claim(key: &u64, entries: *mut u64, now: Tick) -> Option<Slot> {
+        let (load, home) = (|slot| load(entries, slot), || home_number(*key) as usize);
+        flow::victim::<Exact>(load, node::reluctance(now), home).map(|victim| slot(entries, victim))
     }
 
     #[inline(always)]
@@ -224,7 +233,8 @@ fn bucket(hash: u64) -> *mut u64 {
 #[inline(always)]
 fn slot(entries: *mut u64, (slot, entry): (usize, Entry)) -> Slot {
     Slot {
-        at: at(entries, node::any(slot as u64) as usize),
+        // Opaque: worked out here, so that the bucket needn't be kept.
+        at: opaque(at(entries, node::any(slot as u64) as usize) as u64) as *mut u64,
         entry,
         number: 0,
     }

@@ -11,6 +11,7 @@
 
 pub mod answer;
 pub mod clock;
+pub mod exact;
 pub mod flow;
 pub mod fragment;
 pub mod frame;

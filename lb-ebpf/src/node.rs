@@ -8,7 +8,7 @@ use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::XdpContext};
 use aya_log_ebpf::info;
 use lb_common::{
     abi::Pool,
-    flow::{Entry, Readiness, Tick, Timeouts},
+    flow::{Entry, Reluctance, Tick, Timeouts},
     hash::FoldKeys,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
-static READINESS: [u16; Readiness::LENGTH] = [0; Readiness::LENGTH];
+static RELUCTANCE: [u16; Reluctance::LENGTH] = [0; Reluctance::LENGTH];
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static FOLD: [u64; 5] = [0; 5];
@@ -150,20 +150,44 @@ pub fn timeouts() -> Timeouts {
     Timeouts::from_bits(timeout_bits() as u32)
 }
 
-/// Tells how readily the slot of an entry is given to a new flow, in this tick.
+/// Tells how reluctantly the slot of an entry is given to a new flow, in this tick.
 #[inline(always)]
-pub fn readiness(now: Tick) -> impl Fn(Entry) -> u16 {
+pub fn reluctance(now: Tick) -> impl Fn(Entry) -> u64 {
     // SAFETY: the beginning of a tick's part lies inside the array.
     let start = unsafe {
-        (&raw const READINESS)
+        (&raw const RELUCTANCE)
             .cast::<u16>()
-            .add(Readiness::start(now))
+            .add(Reluctance::start(now))
     };
     // One number for all entries that are looked at.
-    let start = opaque(start as u64) as *const u16;
-    // SAFETY: the part has room for all places; volatile, since the loader gives the array
-    // other values than the compiler sees here.
-    move |entry| unsafe { ptr::read_volatile(start.add(Readiness::place(entry))) }
+    let start = opaque(start as u64);
+    move |entry| {
+        let place = Reluctance::place(entry) as u64;
+        #[cfg(target_arch = "bpf")]
+        {
+            let reluctance: u64;
+            // SAFETY: the part has room for all places. (The compiler would copy `start` first.)
+            unsafe {
+                core::arch::asm!(
+                    "{at} += {start}",
+                    "{reluctance} = *(u16 *)({at} + 0)",
+                    at = inout(reg) place << 1 => _,
+                    start = in(reg) start,
+                    reluctance = out(reg) reluctance,
+                    options(readonly, nostack),
+                );
+            }
+            reluctance
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: the part has room for all places; volatile, since the loader gives the array
+        // other values than the compiler sees here.
+        unsafe {
+            u64::from(ptr::read_volatile(
+                (start as *const u16).add(place as usize),
+            ))
+        }
+    }
 }
 
 /// How `full-nat`'s source ports lie in their table.

@@ -173,8 +173,9 @@ fn to_backend<I: Ip, F: Flows<I>, R: Reading<I>>(
     let (known, found) = if F::HAS_HOMES {
         (F::at_home(&key).map(|entry| (entry, 0)), None)
     } else {
-        let found = F::find(&key);
-        (found.map(|found| (found.entry, found.number)), found)
+        let found = F::look(&key);
+        let known = found.as_ref().ok();
+        (known.map(|found| (found.entry, found.number)), Some(found))
     };
     let choice = match schedule::settled(known, now, || segment.flags()) {
         // The way of nearly every packet by itself: nothing is kept for others on it.
@@ -185,8 +186,10 @@ fn to_backend<I: Ip, F: Flows<I>, R: Reading<I>>(
             return Some(outcome);
         }
         Some(choice) if choice.keeps_flows() => choice,
-        _ if F::HAS_HOMES => schedule::choose::<I, F>(service, &segment.whole(), &key, now),
-        _ => schedule::chosen::<I, F>(service, &segment.whole(), &key, now, found),
+        _ => match found {
+            Some(found) => schedule::chosen::<I, F>(service, segment, &key, now, found),
+            None => schedule::choose::<I, F>(service, segment, &key, clock::tick()),
+        },
     };
     Some(to_choice(packet, frame, segment, &choice, F::hash(&key)))
 }
@@ -214,7 +217,7 @@ fn to_stable<I: Ip, F: Flows<I>, R: Reading<I>>(
             return Some(outcome);
         }
         Some(choice) if choice.backend.is_some() => choice,
-        _ => match schedule::stable(slot, &segment.whole()) {
+        _ => match schedule::stable(slot, segment) {
             Some(choice) => choice,
             None => return Some(Outcome::next::<I>(Step::Changing)),
         },

@@ -7,11 +7,11 @@ use lb_common::{
 };
 
 use crate::{
+    exact::Exact,
     flow::{Flows, Found, Slot, change, compare_exchange, load},
     ip::{Address, Ip},
     maps::{self, EndpointRef, PortSlot},
     node,
-    packet::opaque,
     parse::Flow,
 };
 
@@ -46,6 +46,8 @@ impl Key {
 
 impl<I: Ip> Flows<I> for Ports {
     type Key = Key;
+    /// It is in one of its two buckets: which, is asked anew.
+    type Room = ();
     const NEEDED: bool = true;
 
     #[inline(always)]
@@ -69,27 +71,27 @@ impl<I: Ip> Flows<I> for Ports {
     }
 
     #[inline(always)]
-    fn find(key: &Key) -> Option<Found> {
+    fn look(key: &Key) -> Result<Found, ()> {
         if !has_any::<I>() {
-            return None;
+            return Err(());
         }
         for bucket in key.buckets {
             if let Some(slot) = find_in(bucket, key) {
-                return Some(Found::at(slot));
+                return Ok(Found::at(slot));
             }
         }
-        None
+        Err(())
     }
 
     #[inline(always)]
-    fn claim(key: &Key, now: Tick) -> Option<Slot> {
+    fn claim(key: &Key, (): (), now: Tick) -> Option<Slot> {
         if !has_any::<I>() {
             return None;
         }
         let bucket = roomier(key.buckets, now);
         let entries = maps::port_bucket(bucket);
         let loaded = |slot| load(entries.cast(), slot);
-        let (slot, entry) = flow::victim(loaded, opaque, node::readiness(now), FIRST)?;
+        let (slot, entry) = flow::victim::<Exact>(loaded, node::reluctance(now), || FIRST)?;
         let slot = node::any(slot as u64) as usize % BUCKET_SLOTS;
         Some(Slot {
             at: PortSlot::of(entries, slot).entry,
@@ -131,7 +133,7 @@ impl<I: Ip> Flows<I> for Ports {
 fn roomier([first, second]: [u32; 2], now: Tick) -> u32 {
     let (free, other) = (free(first), free(second));
     let is_second = if free | other == 0 {
-        room(second, now) > room(first, now)
+        reluctance(second, now) < reluctance(first, now)
     } else {
         other > free
     };
@@ -149,24 +151,24 @@ fn free(bucket: u32) -> u64 {
     free
 }
 
-/// How much room a bucket without a free slot has; 0 when [`flow::victim`] finds none there.
+/// How reluctantly a bucket without a free slot gives any.
 #[inline(always)]
-fn room(bucket: u32, now: Tick) -> u64 {
+fn reluctance(bucket: u32, now: Tick) -> u64 {
     let entries = maps::port_bucket(bucket);
-    let readiness = node::readiness(now);
-    let mut room = 0;
+    let reluctance = node::reluctance(now);
+    let mut sum = 0;
     for slot in 0..BUCKET_SLOTS {
-        room += u64::from(readiness(load(entries.cast(), slot)));
+        sum += reluctance(load(entries.cast(), slot));
     }
-    room
+    sum
 }
 
 /// The flow's slot in one of its buckets.
 #[inline(always)]
 fn find_in(bucket: u32, key: &Key) -> Option<Slot> {
     let entries = maps::port_bucket(bucket);
-    let (slot, entry) =
-        flow::find_with(|slot| load(entries.cast(), slot), opaque, key.fingerprint())?;
+    let load = |slot| load(entries.cast(), slot);
+    let (slot, entry) = flow::find_with::<Exact>(load, key.fingerprint())?;
     let slot = node::any(slot as u64) as usize % 8;
     let place = PortSlot::of(entries, slot);
     // A client with the same fingerprint is one in 2^38.

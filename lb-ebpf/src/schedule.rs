@@ -15,7 +15,7 @@ use crate::{
     ip::{Address, Ip},
     maps::{BackendRef, EndpointRef},
     node,
-    parse::Segment,
+    parse::Reading,
     turn, watch,
 };
 
@@ -83,13 +83,13 @@ impl Choice {
 #[must_use]
 pub fn choose<I: Ip, F: Flows<I>>(
     service: EndpointRef,
-    segment: &Segment<I>,
+    segment: &impl Reading<I>,
     key: &F::Key,
     now: Tick,
 ) -> Choice {
-    let found = F::find(key);
-    let known = found.map(|found| (found.entry, found.number));
-    match settled(known, now, || segment.flags) {
+    let found = F::look(key);
+    let known = found.as_ref().ok().map(|found| (found.entry, found.number));
+    match settled(known, now, || segment.flags()) {
         Some(choice) if choice.keeps_flows() => choice,
         _ => chosen::<I, F>(service, segment, key, now, found),
     }
@@ -119,21 +119,27 @@ pub fn settled(
 #[must_use]
 pub fn chosen<I: Ip, F: Flows<I>>(
     service: EndpointRef,
-    segment: &Segment<I>,
+    segment: &impl Reading<I>,
     key: &F::Key,
     now: Tick,
-    found: Option<Found>,
+    found: Result<Found, F::Room>,
 ) -> Choice {
-    let Some(found) = found else {
-        return unknown::<I, F>(service, segment, key, now).any();
+    let slot = match found {
+        Ok(found) => F::slot(found),
+        Err(room) => return unknown::<I, F>(service, segment, key, room, now).any(),
     };
-    let slot = F::slot(found);
     let backend = BackendRef::get(slot.entry.backend());
     if keeps(backend.state(), segment.opens(), slot.entry, now) {
         kept::<I, F>(segment, slot, now, backend)
     } else {
         let (opens, verdict) = (segment.opens(), again(segment));
-        let chosen = scheduled::<I>(service, opens, F::hash(key), segment.source, verdict);
+        let chosen = scheduled::<I>(
+            service,
+            opens,
+            F::hash(key),
+            || segment.flow().client,
+            verdict,
+        );
         moved::<I, F>(segment, slot, now, chosen)
     }
     .any()
@@ -142,19 +148,19 @@ pub fn chosen<I: Ip, F: Flows<I>>(
 /// A known flow keeps its backend.
 #[inline(always)]
 fn kept<I: Ip, F: Flows<I>>(
-    segment: &Segment<I>,
+    segment: &impl Reading<I>,
     slot: Slot,
     now: Tick,
     backend: BackendRef,
 ) -> Choice {
-    let state = flow::after_client(slot.entry.state(), segment.is_tcp(), segment.flags);
+    let state = flow::after_client(slot.entry.state(), segment.is_tcp(), segment.flags());
     F::change(slot, slot.entry.touched(now, state));
     Choice::of(backend, Verdict::ForwardKnown).at(slot)
 }
 
 /// How a known flow that can't keep its backend gets another.
 #[inline(always)]
-fn again<I: Ip>(segment: &Segment<I>) -> Verdict {
+fn again<I: Ip>(segment: &impl Reading<I>) -> Verdict {
     if segment.opens() {
         Verdict::ForwardNew
     } else {
@@ -165,7 +171,7 @@ fn again<I: Ip>(segment: &Segment<I>) -> Verdict {
 /// Enters the backend that was chosen again for a known flow.
 #[inline(always)]
 fn moved<I: Ip, F: Flows<I>>(
-    segment: &Segment<I>,
+    segment: &impl Reading<I>,
     slot: Slot,
     now: Tick,
     chosen: Choice,
@@ -173,7 +179,7 @@ fn moved<I: Ip, F: Flows<I>>(
     let state = if segment.opens() {
         State::New
     } else {
-        flow::after_client(slot.entry.state(), segment.is_tcp(), segment.flags)
+        flow::after_client(slot.entry.state(), segment.is_tcp(), segment.flags())
     };
     if chosen.backend.is_some() {
         F::change(slot, slot.entry.moved(chosen.backend.number(), now, state));
@@ -200,23 +206,36 @@ fn keeps(backend: BackendState, opens: bool, flow: Entry, now: Tick) -> bool {
 #[inline(always)]
 fn unknown<I: Ip, F: Flows<I>>(
     service: EndpointRef,
-    segment: &Segment<I>,
+    segment: &impl Reading<I>,
     key: &F::Key,
+    room: F::Room,
     now: Tick,
 ) -> Choice {
-    let opens = segment.opens() || !segment.is_tcp();
+    // A flow of UDP opens with any of its packets.
+    let flags = if segment.is_tcp() {
+        segment.flags()
+    } else {
+        flow::tcp::SYN
+    };
+    let opens = flow::tcp::opens(flags);
     // What ends a connection that is not known needs no memory.
-    let ends = segment.is_tcp() && flow::tcp::closes(segment.flags);
+    let ends = flow::tcp::closes(flags);
     if ends && F::NEEDED {
         return Choice::none(Verdict::DropClosedPort);
     }
-    if !ends && let Some(slot) = F::claim(key, now) {
+    if !ends && let Some(slot) = F::claim(key, room, now) {
         let verdict = if opens {
             Verdict::ForwardNew
         } else {
             Verdict::ForwardAdopted
         };
-        let chosen = scheduled::<I>(service, opens, F::hash(key), segment.source, verdict);
+        let chosen = scheduled::<I>(
+            service,
+            opens,
+            F::hash(key),
+            || segment.flow().client,
+            verdict,
+        );
         if !chosen.backend.is_some() {
             return chosen;
         }
@@ -236,7 +255,7 @@ fn unknown<I: Ip, F: Flows<I>>(
         service,
         false,
         F::hash(key),
-        segment.source,
+        || segment.flow().client,
         Verdict::ForwardUntracked,
     )
 }
@@ -258,7 +277,7 @@ fn scheduled<I: Ip>(
     service: EndpointRef,
     opens: bool,
     hash: u64,
-    client: I::Address,
+    client: impl FnOnce() -> I::Address,
     verdict: Verdict,
 ) -> Choice {
     let slot = if opens {
@@ -289,7 +308,7 @@ pub fn steady<A: Address>(
     hash: u64,
     client: impl FnOnce() -> A,
 ) -> Option<wheel::Slot> {
-    turn::steady_with(service, hash, client)
+    turn::steady(service, hash, client)
 }
 
 /// The choice of a segment of a service that keeps flows only while their place in the wheel
@@ -301,14 +320,15 @@ pub fn lasting(slot: Option<wheel::Slot>, opens: impl FnOnce() -> bool) -> Optio
     if !slot.is_stable() || opens() {
         return None;
     }
-    let backend = BackendRef::get(slot.backend());
+    // The same backend, by one instruction less.
+    let backend = BackendRef::get(slot.before());
     Some(Choice::of(backend, Verdict::ForwardStable))
 }
 
 /// The same for any segment. `None` while its place changes hands: see [`changing`].
 #[inline(always)]
 #[must_use]
-pub fn stable<I: Ip>(slot: Option<wheel::Slot>, segment: &Segment<I>) -> Option<Choice> {
+pub fn stable<I: Ip>(slot: Option<wheel::Slot>, segment: &impl Reading<I>) -> Option<Choice> {
     let Some(slot) = slot else {
         return Some(Choice::none(Verdict::DropNoBackend));
     };
@@ -339,15 +359,15 @@ fn handed(number: u16, verdict: Verdict) -> Choice {
 #[must_use]
 pub fn changing<I: Ip, F: Flows<I>>(
     service: EndpointRef,
-    segment: &Segment<I>,
+    segment: &impl Reading<I>,
     key: &F::Key,
 ) -> Choice {
-    let Some(slot) = turn::steady(service, F::hash(key), segment.source) else {
+    let Some(slot) = turn::steady(service, F::hash(key), || segment.flow().client) else {
         return Choice::none(Verdict::DropNoBackend);
     };
     let now = clock::tick();
-    match F::find(key) {
-        Some(found) => {
+    match F::look(key) {
+        Ok(found) => {
             let backend = BackendRef::get(found.entry.backend());
             if keeps(backend.state(), segment.opens(), found.entry, now) {
                 kept::<I, F>(segment, F::slot(found), now, backend)
@@ -356,14 +376,19 @@ pub fn changing<I: Ip, F: Flows<I>>(
                 moved::<I, F>(segment, F::slot(found), now, chosen)
             }
         }
-        None => unentered::<I, F>(slot, segment, key),
+        Err(room) => unentered::<I, F>(slot, segment, key, room),
     }
     .any()
 }
 
 /// The backend of what isn't in the flow table, while its place changes hands.
 #[inline(always)]
-fn unentered<I: Ip, F: Flows<I>>(slot: wheel::Slot, segment: &Segment<I>, key: &F::Key) -> Choice {
+fn unentered<I: Ip, F: Flows<I>>(
+    slot: wheel::Slot,
+    segment: &impl Reading<I>,
+    key: &F::Key,
+    room: F::Room,
+) -> Choice {
     let opens = segment.opens();
     let number = node::any(u64::from(slot.before())) as u16;
     let before = BackendRef::get(number);
@@ -379,7 +404,7 @@ fn unentered<I: Ip, F: Flows<I>>(slot: wheel::Slot, segment: &Segment<I>, key: &
     } as u32;
     if number != 0
         && is_moving
-        && !enters::<I, F>(segment, key, node::any(u64::from(number)) as u16)
+        && !enters::<I, F>(segment, key, room, node::any(u64::from(number)) as u16)
     {
         // Without an entry its other packets are taken for older ones, and go there.
         if !gone {
@@ -404,8 +429,15 @@ fn unentered<I: Ip, F: Flows<I>>(slot: wheel::Slot, segment: &Segment<I>, key: &
 
 /// Enters a flow, unless it ends by this or there is no room.
 #[inline(always)]
-fn enters<I: Ip, F: Flows<I>>(segment: &Segment<I>, key: &F::Key, number: u16) -> bool {
+fn enters<I: Ip, F: Flows<I>>(
+    segment: &impl Reading<I>,
+    key: &F::Key,
+    room: F::Room,
+    number: u16,
+) -> bool {
     let now = clock::tick();
-    let ends = segment.is_tcp() && flow::tcp::closes(segment.flags);
-    !ends && F::claim(key, now).is_some_and(|place| F::enter(key, place, number, now, State::New))
+    let ends = segment.is_tcp() && flow::tcp::closes(segment.flags());
+    !ends
+        && F::claim(key, room, now)
+            .is_some_and(|place| F::enter(key, place, number, now, State::New))
 }

@@ -15,7 +15,11 @@ use crate::{
 /// The place for what opens a flow. `None` when the wheel is empty.
 #[inline(always)]
 #[must_use]
-pub fn next<A: Address>(service: EndpointRef, hash: u64, client: A) -> Option<Slot> {
+pub fn next<A: Address>(
+    service: EndpointRef,
+    hash: u64,
+    client: impl FnOnce() -> A,
+) -> Option<Slot> {
     let wheel = service.wheel();
     if wheel.length == 0 {
         return None;
@@ -23,7 +27,7 @@ pub fn next<A: Address>(service: EndpointRef, hash: u64, client: A) -> Option<Sl
     let place = match Index::from_byte(service.index()) {
         Index::Counter => maps::advance(service.number(), wheel.length),
         Index::Hash => hash::reduce(hash, wheel.length),
-        Index::Source => hash::reduce(of_source(service, client), wheel.length),
+        Index::Source => hash::reduce(of_source(service, client()), wheel.length),
         Index::Random => random(wheel.length),
         Index::Load => {
             let (one, other) = (random(wheel.length), random(wheel.length));
@@ -34,17 +38,11 @@ pub fn next<A: Address>(service: EndpointRef, hash: u64, client: A) -> Option<Sl
     Some(maps::wheel_slot(wheel, place))
 }
 
-/// The place that all packets of a flow find. `None` when the wheel is empty.
+/// The place that all packets of a flow find. `None` when the wheel is empty. The client's address is
+/// read only if it is needed.
 #[inline(always)]
 #[must_use]
-pub fn steady<A: Address>(service: EndpointRef, hash: u64, client: A) -> Option<Slot> {
-    steady_with(service, hash, || client)
-}
-
-/// The same, where the client's address is read only if it is needed.
-#[inline(always)]
-#[must_use]
-pub fn steady_with<A: Address>(
+pub fn steady<A: Address>(
     service: EndpointRef,
     hash: u64,
     client: impl FnOnce() -> A,

@@ -6,22 +6,22 @@ use crate::{
     clock,
     ip::{Address as _, Ip, Six},
     maps::{self, BackendRef},
-    parse::Segment,
+    parse::Reading,
 };
 
 /// Tells that a connection begins with this segment, which goes to `backend`. While nobody
 /// watches that is a load and a branch. The segment is as it came.
 #[inline(always)]
-pub fn opened<I: Ip>(segment: &Segment<I>, backend: BackendRef) {
+pub fn opened<I: Ip>(segment: &impl Reading<I>, backend: BackendRef) {
     if !maps::is_watched() {
         return;
     }
-    let [a, b, c, d] = segment.source.words();
+    let (flow, protocol) = (segment.flow(), segment.protocol());
+    let [a, b, c, d] = flow.client.words();
     let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-    let rest = u64::from(segment.source_port)
-        | u64::from(segment.destination_port) << 16
+    let rest = u64::from(flow.ports())
         | u64::from(backend.number()) << 32
-        | u64::from(segment.protocol) << 48
+        | u64::from(protocol) << 48
         | (I::FAMILY as u64) << 56;
     step_watch(pair(a, b), pair(c, d), rest);
 }

@@ -139,7 +139,7 @@ proptest! {
                 Entry::EMPTY
             })
         });
-        let readiness = Readiness::new(TIMEOUTS);
+        let reluctance = Reluctance::new(TIMEOUTS);
         let mut now = 0u8;
         for (fingerprint, home, step) in flood {
             // Time passes, but not so much that an established flow expires.
@@ -147,7 +147,8 @@ proptest! {
             let fingerprint = fingerprint | 8;
             if find(|i| bucket[i].get(), fingerprint).is_none() {
                 let load = |i: usize| bucket[i].get();
-                let (slot, _) = victim(load, |number| number, |entry| readiness.of(entry, now), home).unwrap();
+                let rank = |entry| reluctance.of(entry, now).into();
+                let (slot, _) = victim::<Plain>(load, rank, || home).unwrap();
                 bucket[slot].set(Entry::new(fingerprint, 2, now, State::New));
             }
         }

@@ -33,6 +33,7 @@ pub struct Lru;
 
 impl<I: Ip> Flows<I> for Lru {
     type Key = Key;
+    type Room = ();
     const NEEDED: bool = false;
 
     #[inline(always)]
@@ -53,11 +54,11 @@ impl<I: Ip> Flows<I> for Lru {
     }
 
     #[inline(always)]
-    fn find(key: &Key) -> Option<Found> {
-        let at = LRU.get_ptr_mut(key)?;
+    fn look(key: &Key) -> Result<Found, ()> {
+        let at = LRU.get_ptr_mut(key).ok_or(())?;
         // SAFETY: a value of the map, aligned, and written only whole.
         let entry = Entry::from_bits(unsafe { ptr::read_volatile(at) });
-        Some(Found::at(Slot {
+        Ok(Found::at(Slot {
             at,
             entry,
             number: 0,
@@ -66,7 +67,7 @@ impl<I: Ip> Flows<I> for Lru {
 
     /// The kernel makes room itself when a flow is entered.
     #[inline(always)]
-    fn claim(_key: &Key, _now: Tick) -> Option<Slot> {
+    fn claim(_key: &Key, (): (), _now: Tick) -> Option<Slot> {
         Some(Slot {
             at: ptr::null_mut(),
             entry: Entry::EMPTY,

@@ -279,7 +279,7 @@ impl<I: Ip> Sent<I> {
             let number = match F::find(&key) {
                 Some(found) => found.entry.backend(),
                 None if service.keeping()(Keeping::Changes) => {
-                    turn::steady(service, hash, self.client)?.of_unknown()
+                    turn::steady(service, hash, || self.client)?.of_unknown()
                 }
                 None => return None,
             };

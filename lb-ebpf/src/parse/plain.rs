@@ -54,11 +54,16 @@ pub trait Reading<I: Ip> {
     fn carried(&self) -> u32;
     /// TCP's flags; anything where it is one of UDP.
     fn flags(&self) -> u8;
+    /// Whether it is TCP.
+    #[inline(always)]
+    fn is_tcp(&self) -> bool {
+        self.protocol() == TCP
+    }
     /// Whether it opens a TCP connection.
     #[inline(always)]
     fn opens(&self) -> bool {
         // The flags first: few packets are to be asked for more.
-        tcp::opens(self.flags()) && self.protocol() == TCP
+        tcp::opens(self.flags()) && self.is_tcp()
     }
     /// Length of the IP packet in bytes.
     fn length(&self) -> usize;

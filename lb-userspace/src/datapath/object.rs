@@ -14,7 +14,7 @@ use aya::{
 };
 use lb_common::{
     abi::{Identity, Mac, Pool, Record},
-    flow::{self, BUCKET_SLOTS, Readiness},
+    flow::{self, BUCKET_SLOTS, Reluctance},
     hash::{FLOW_KEYS, FlowKeys},
 };
 use rustix::time::ClockId;
@@ -150,11 +150,11 @@ impl Object {
         let identity = &constants.identity;
         let cpus = cpus::blocks()?;
         let fold = FlowKeys(identity.flow_keys).fold_keys().0;
-        let readiness = Readiness::new(flow::Timeouts::from_bits(identity.timeouts));
+        let reluctance = Reluctance::new(flow::Timeouts::from_bits(identity.timeouts));
         let mut loader = EbpfLoader::new();
         loader
             .verifier_log_level(log)
-            .override_global("READINESS", readiness.table(), true)
+            .override_global("RELUCTANCE", reluctance.table(), true)
             .override_global("FOLD", &fold, true);
         if let Some(pins) = pins {
             for name in SHARED_MAPS {

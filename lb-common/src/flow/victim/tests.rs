@@ -5,6 +5,7 @@ use std::cell::Cell;
 use proptest::prelude::*;
 
 use super::{super::FINGERPRINT_BITS, *};
+use crate::arithmetic::Plain;
 
 /// The rule as class and age: the greatest goes first, one of class 0 never.
 fn by_rule(entry: Entry, now: Tick, timeouts: Timeouts) -> (u8, u8) {
@@ -49,12 +50,11 @@ fn chosen(
     timeouts: Timeouts,
     home: usize,
 ) -> Option<(usize, Entry)> {
-    let readiness = Readiness::new(timeouts);
-    victim(
+    let reluctance = Reluctance::new(timeouts);
+    victim::<Plain>(
         |i| bucket[i],
-        |number| number,
-        |entry| readiness.of(entry, now),
-        home,
+        |entry| reluctance.of(entry, now).into(),
+        || home,
     )
 }
 
@@ -96,7 +96,7 @@ proptest! {
 #[test]
 fn the_table_tells_what_the_rule_does() {
     let timeouts = Timeouts::new([2, 234, 3, 247]);
-    let readiness = Readiness::new(timeouts);
+    let reluctance = Reluctance::new(timeouts);
     let kinds = State::ALL
         .iter()
         .flat_map(|&state| (0..=255).map(move |age| (state, age)));
@@ -104,14 +104,15 @@ fn the_table_tells_what_the_rule_does() {
         let entry = Entry::new(5, 1, age, state);
         for now in 0..=255 {
             let (class, idle) = by_rule(entry, now, timeouts);
+            // Expired flows are 24 classes before established ones, so that eight of others weigh less.
             let by_rule = match class {
                 0 => 0,
-                3 => Readiness::EXPIRED | u16::from(idle),
-                _ => u16::from(class) << 8 | u16::from(idle),
+                3 => 24 * 256 + u16::from(idle),
+                _ => u16::from(class) * 256 + u16::from(idle),
             };
             assert_eq!(
-                readiness.of(entry, now),
-                by_rule,
+                reluctance.of(entry, now),
+                0xfff8 - 8 * by_rule,
                 "{state:?} of {age} at {now}"
             );
         }
@@ -121,19 +122,19 @@ fn the_table_tells_what_the_rule_does() {
 proptest! {
     /// What `full-nat` compares two buckets by.
     #[test]
-    fn a_bucket_with_more_expired_flows_has_the_greater_sum(
+    fn a_bucket_with_more_expired_flows_has_the_lesser_sum(
         one in prop::array::uniform8(held()), other in prop::array::uniform8(held()),
         now: u8, timeouts in timeouts(),
     ) {
-        let readiness = Readiness::new(timeouts);
+        let reluctance = Reluctance::new(timeouts);
         let sum = |bucket: &[Entry]| -> u32 {
-            bucket.iter().map(|&entry| u32::from(readiness.of(entry, now))).sum()
+            bucket.iter().map(|&entry| u32::from(reluctance.of(entry, now))).sum()
         };
         let expired = |bucket: &[Entry]| {
             bucket.iter().filter(|entry| entry.is_expired(now, timeouts)).count()
         };
         if expired(&one) > expired(&other) {
-            prop_assert!(sum(&one) > sum(&other));
+            prop_assert!(sum(&one) < sum(&other));
         }
     }
 }
@@ -151,12 +152,12 @@ fn a_flow_takes_its_home_or_else_the_first_free_slot() {
 /// Another CPU takes the slot between the look at it and the choice.
 #[test]
 fn a_slot_that_another_flow_has_just_taken_is_no_victim() {
-    let readiness = Readiness::new(Timeouts::new([4; 4]));
+    let reluctance = Reluctance::new(Timeouts::new([4; 4]));
     let (old, fresh) = (
         Entry::new(7, 1, 0, State::New),
         Entry::new(8, 1, 2, State::New),
     );
-    for (looks, wanted) in [(3, Some((3, old))), (2, None)] {
+    for (looks, wanted) in [(2, Some((3, old))), (1, None)] {
         let seen = Cell::new(0);
         let load = |slot: usize| {
             seen.set(seen.get() + usize::from(slot == 3));
@@ -166,7 +167,7 @@ fn a_slot_that_another_flow_has_just_taken_is_no_victim() {
                 fresh
             }
         };
-        let found = victim(load, |number| number, |entry| readiness.of(entry, 2), 0);
+        let found = victim::<Plain>(load, |entry| reluctance.of(entry, 2).into(), || 0);
         assert_eq!(found, wanted, "{looks} looks");
     }
 }

@@ -10,7 +10,8 @@ use std::{
 
 use lb_common::{
     abi::{BackendState, Forward, Keeping, Kind, Pool},
-    flow::{self, Entry, Readiness, State, Tick, Timeouts, tcp},
+    arithmetic::Plain,
+    flow::{self, Entry, Reluctance, State, Tick, Timeouts, tcp},
     hash,
     wheel::{Index, Slot},
 };
@@ -328,10 +329,10 @@ impl World {
             true => slot.backend(),
             false => slot.before(),
         })?;
-        let readiness = Readiness::new(TIMEOUTS);
-        let ready = |entry| readiness.of(entry, now);
-        let home = (hash_of(client.into()) >> flow::home_shift(64 - BUCKET_BITS)) as usize;
-        let room = flow::victim(load, |number| number, ready, home);
+        let reluctance = Reluctance::new(TIMEOUTS);
+        let reluctance = |entry| reluctance.of(entry, now).into();
+        let home = || (hash_of(client.into()) >> flow::home_shift(64 - BUCKET_BITS)) as usize;
+        let room = flow::victim::<Plain>(load, reluctance, home);
         match room.filter(|_| !tcp::closes(flags)) {
             Some((at, _)) => store(at, Entry::new(fingerprint, number, now, State::New)),
             None if serves => return Some(slot.before()),
