@@ -10,6 +10,7 @@ use crate::{
     ip::Ip,
     maps::{BackendRef, HopRef},
     node,
+    packet::opaque,
     rewrite::{self, Way},
 };
 
@@ -18,14 +19,16 @@ use crate::{
 /// next, and what that is told:
 ///
 /// ```text
-/// 63     48 47       32 31 30 29                    5         0
-/// +--------+-----------+--+--+--+-------------------+---------+
-/// | counts | egress    | 0| s| c|                   | verdict |
-/// +--------+------+----+--+--+--+------------+------+---------+
+/// 63     48 47       32 31 30 29               8         3 2  0
+/// +--------+-----------+--+--+--+--------------+---------+----+
+/// | counts | egress    | 0| s| c|              | verdict |    |
+/// +--------+------+----+--+--+--+------------+-+---------+----+
 /// | number    | v | step   | 1| backend       | small         |
 /// +-----------+---+--------+--+---------------+---------------+
 /// 63        41 40  39    32    27           12 11             0
 /// ```
+///
+/// Verdict and backend lie where few instructions make a counter's place of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Outcome(u64);
 
@@ -89,6 +92,8 @@ const _: () = assert!(BACKEND_BIT + 16 <= 31);
 const SENT: u64 = 1 << 30;
 /// Set in a verdict about a packet for a client.
 const TO_CLIENT: u64 = 1 << 29;
+const VERDICT_BIT: u32 = 3;
+const VERDICT: u64 = (VERDICT_SLOTS as u64 - 1) << VERDICT_BIT;
 const COUNTS_BIT: u32 = 48;
 const EGRESS_BIT: u32 = 32;
 const _: () = assert!(limits::MAX_INTERFACES as u64 <= 1 << (COUNTS_BIT - EGRESS_BIT));
@@ -102,28 +107,36 @@ impl Outcome {
     #[inline(always)]
     #[must_use]
     pub fn here(verdict: Verdict) -> Self {
-        Outcome(verdict as u64)
+        Outcome::numbered(verdict as u32)
+    }
+
+    /// The same, on a way that packets hardly ever take: the verdict is noted there, not ahead of the
+    /// comparison that leads there.
+    #[inline(always)]
+    #[must_use]
+    pub fn seldom(verdict: Verdict) -> Self {
+        Outcome(opaque(Outcome::here(verdict).0))
     }
 
     /// It isn't sent; the verdict has that number.
     #[inline(always)]
     #[must_use]
     pub fn numbered(verdict: u32) -> Self {
-        Outcome(u64::from(verdict))
+        Outcome(u64::from(verdict) << VERDICT_BIT)
     }
 
     /// It leaves by the interface that it came by.
     #[inline(always)]
     #[must_use]
     pub fn back(verdict: Verdict) -> Self {
-        Outcome(verdict as u64 | SENT | node::egress() << EGRESS_BIT)
+        Outcome(Outcome::here(verdict).0 | SENT | node::egress() << EGRESS_BIT)
     }
 
     /// It leaves for a next hop.
     #[inline(always)]
     #[must_use]
     pub fn to(verdict: Verdict, hop: HopRef) -> Self {
-        Outcome(verdict as u64 | SENT | u64::from(hop.egress()) << EGRESS_BIT)
+        Outcome(Outcome::here(verdict).0 | SENT | u64::from(hop.egress()) << EGRESS_BIT)
     }
 
     /// It leaves for a backend, which counts it, with the verdict of that number.
@@ -132,7 +145,7 @@ impl Outcome {
     pub fn to_backend(verdict: u32, backend: BackendRef) -> Self {
         let egress = u64::from(backend.egress()) << EGRESS_BIT;
         let counts = u64::from(backend.number()) << COUNTS_BIT;
-        Outcome(u64::from(verdict) | SENT | egress | counts)
+        Outcome(Outcome::numbered(verdict).0 | SENT | egress | counts)
     }
 
     /// It came from a backend for its client, and the backend counts it.
@@ -236,7 +249,7 @@ impl Outcome {
     #[inline(always)]
     #[must_use]
     pub fn number(self) -> u32 {
-        self.0 as u32 & (VERDICT_SLOTS - 1)
+        ((self.0 & VERDICT) >> VERDICT_BIT) as u32
     }
 
     /// Whether it is sent.
@@ -246,18 +259,35 @@ impl Outcome {
         has::<SENT>(self.0)
     }
 
+    /// Whether the verdict's number is below that, where it is one.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_below(self, number: u32) -> bool {
+        self.0 & VERDICT < Outcome::numbered(number).0
+    }
+
     /// Whether this is the verdict, where it is one.
     #[inline(always)]
     #[must_use]
     pub fn is(self, verdict: Verdict) -> bool {
-        self.number() == verdict as u32
+        self.0 & VERDICT == Outcome::here(verdict).0
     }
 
-    /// The number of the backend that counts it; 0 for none.
+    /// Where counters of `SIZE` bytes for each verdict have this one's, in bytes, where it is one.
     #[inline(always)]
     #[must_use]
-    pub fn counted_by(self) -> u32 {
-        (self.0 >> COUNTS_BIT) as u32
+    pub fn verdict_offset<const SIZE: usize>(self) -> usize {
+        const { assert!(SIZE == 1 << VERDICT_BIT) };
+        (self.0 & VERDICT) as usize
+    }
+
+    /// Where records of `SIZE` bytes for each backend have that of the one that counts it, in bytes; 0
+    /// where none does.
+    #[inline(always)]
+    #[must_use]
+    pub fn backend_offset<const SIZE: usize>(self) -> usize {
+        const { assert!(SIZE.is_power_of_two()) };
+        (self.0 >> (COUNTS_BIT - SIZE.ilog2())) as usize & !(SIZE - 1)
     }
 
     /// Whether the backend counts it as one for a client.

@@ -108,7 +108,7 @@ pub fn tunnel<I: Ip>(context: Context, step: Outcome) -> Outcome {
     let backend = step.backend();
     let way = Way::again(backend, step.told_number());
     if let Some(refused) = rewrite::tunnel::any::<I>(packet, frame, way) {
-        return Outcome::here(refused);
+        return refused;
     }
     Outcome::to_backend(step.small() as u32, backend)
 }

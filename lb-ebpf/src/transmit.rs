@@ -10,7 +10,7 @@ use crate::{maps, node, outcome::Outcome};
 #[must_use]
 pub fn action(outcome: Outcome) -> u32 {
     if !outcome.is_sent() {
-        return if outcome.number() < FIRST_TRANSMIT {
+        return if outcome.is_below(FIRST_TRANSMIT) {
             XDP_PASS
         } else {
             XDP_DROP

@@ -59,6 +59,8 @@ pub trait Ip: Copy + 'static {
 
     /// Time to live or hop limit.
     fn lifetime(packet: &Packet, frame: &Frame) -> Option<u8>;
+    /// Counts a hop of a packet with that [`Ip::lifetime`].
+    fn hop(packet: &Packet, frame: &Frame, lifetime: u8) -> Option<()>;
 
     /// DSCP and ECN: type of service or traffic class.
     fn class(packet: &Packet, frame: &Frame) -> Option<u8>;
@@ -155,13 +157,4 @@ impl New<u16> {
 impl<A: Address> New<A> {
     /// The address stays as it is.
     pub const KEPT: New<A> = New::none(A::NONE);
-}
-
-impl<I: Ip> Edit<I> {
-    /// A hop is counted, nothing else.
-    pub const HOP: Edit<I> = Edit {
-        hop: true,
-        source: New::KEPT,
-        destination: New::KEPT,
-    };
 }

@@ -20,15 +20,6 @@ pub struct V4;
 /// One hop, in the word of TTL and protocol as it lies in the packet.
 const HOP: u16 = 0x0100u16.to_be();
 
-/// Counts a hop.
-#[inline(always)]
-fn hop(header: Window<{ at::IPV4 }>) {
-    let lifetime = header.load::<u16, { at::ipv4::TTL }>();
-    header.store::<u16, { at::ipv4::TTL }>(lifetime.wrapping_sub(HOP));
-    let checksum = header.load::<u16, { at::ipv4::CHECKSUM }>();
-    header.store::<u16, { at::ipv4::CHECKSUM }>(checksum::after_less(checksum, HOP));
-}
-
 /// Writes another address to byte `AT` of the header; `delta` and the difference that it makes.
 #[inline(always)]
 fn replace<const AT: usize>(header: Window<{ at::IPV4 }>, new: New<u32>, delta: Delta) -> Delta {
@@ -97,6 +88,15 @@ impl Ip for V4 {
     }
 
     #[inline(always)]
+    fn hop(packet: &Packet, frame: &Frame, lifetime: u8) -> Option<()> {
+        let header = packet.at::<{ at::IPV4 }>(frame.ip)?;
+        header.store::<u8, { at::ipv4::TTL }>(lifetime.wrapping_sub(1));
+        let checksum = header.load::<u16, { at::ipv4::CHECKSUM }>();
+        header.store::<u16, { at::ipv4::CHECKSUM }>(checksum::after_less(checksum, HOP));
+        Some(())
+    }
+
+    #[inline(always)]
     fn class(packet: &Packet, frame: &Frame) -> Option<u8> {
         let header = packet.at::<{ at::IPV4 }>(frame.ip)?;
         Some(header.load::<u8, { at::ipv4::TOS }>())
@@ -132,10 +132,6 @@ impl Ip for V4 {
     #[inline(always)]
     fn edit(packet: &Packet, frame: &Frame, edit: &Edit<V4>) -> Option<Delta> {
         let header = packet.at::<{ at::IPV4 }>(frame.ip)?;
-        if edit.hop && !edit.source.is_given && !edit.destination.is_given {
-            hop(header);
-            return Some(Delta::new());
-        }
         let mut addresses = Delta::new();
         if edit.source.is_given {
             addresses = replace::<{ at::ipv4::SOURCE }>(header, edit.source, addresses);

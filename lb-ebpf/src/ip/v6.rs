@@ -80,6 +80,13 @@ impl Ip for V6 {
     }
 
     #[inline(always)]
+    fn hop(packet: &Packet, frame: &Frame, lifetime: u8) -> Option<()> {
+        let header = packet.at::<{ at::IPV6 }>(frame.ip)?;
+        header.store::<u8, { at::ipv6::HOP_LIMIT }>(lifetime.wrapping_sub(1));
+        Some(())
+    }
+
+    #[inline(always)]
     fn class(packet: &Packet, frame: &Frame) -> Option<u8> {
         let header = packet.at::<{ at::IPV6 }>(frame.ip)?;
         let version = u16::from_be(header.load::<u16, { at::ipv6::VERSION }>());

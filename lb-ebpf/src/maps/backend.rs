@@ -70,6 +70,13 @@ impl BackendRef {
         field!(self.record, state) >= BackendState::Draining as u8
     }
 
+    /// The number of [`BackendRef::forward`].
+    #[inline(always)]
+    #[must_use]
+    pub fn forward_byte(self) -> u8 {
+        field!(self.record, forward)
+    }
+
     /// Whether packets reach it as they are ([`Forward::Dsr`]).
     #[inline(always)]
     #[must_use]
@@ -89,7 +96,7 @@ impl BackendRef {
     #[inline(always)]
     #[must_use]
     pub fn forward(self) -> Option<Forward> {
-        Forward::from_byte(field!(self.record, forward))
+        Forward::from_byte(self.forward_byte())
     }
 
     /// IP protocol number.

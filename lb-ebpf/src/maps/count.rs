@@ -5,7 +5,7 @@
 //! preempt it, and so lose a count, as with per-CPU maps.) So additions are plain ones.
 
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
-use lb_common::verdict::Verdict;
+use lb_common::{abi::Traffic, verdict::Verdict};
 
 use super::region::{self, Region};
 use crate::{node, outcome::Outcome};
@@ -39,26 +39,28 @@ pub fn count(outcome: Outcome, length: usize) {
         return;
     };
     let verdicts = region::verdicts().inside(cpu).cast::<u64>();
-    let place = outcome.number();
     // SAFETY: VERDICT_SLOTS counters of this CPU's own; a verdict's number is below that.
-    unsafe { *verdicts.add(place as usize) += 1 };
-    let backend = outcome.counted_by();
-    if backend == 0 {
+    unsafe { *verdicts.byte_add(outcome.verdict_offset::<8>()) += 1 };
+    let place = outcome.backend_offset::<{ size_of::<Traffic>() }>();
+    if place == 0 {
         return;
     }
     let traffic = if outcome.is_to_client() {
-        own(region::to_clients(), cpu, backend)
+        region::to_clients().inside(cpu)
     } else {
-        own(region::to_backends(), cpu, backend)
+        region::to_backends().inside(cpu)
     };
-    // SAFETY: a record of this CPU's own.
+    // SAFETY: a record of this CPU's own, which has one for every number of a backend.
     unsafe {
+        let traffic = traffic.cast::<Traffic>().byte_add(place);
         (*traffic).packets += 1;
         (*traffic).bytes += length as u64;
     }
     if outcome.is(Verdict::ForwardNew) {
+        let place = outcome.backend_offset::<{ size_of::<u64>() }>();
+        let connections = region::connections().inside(cpu).cast::<u64>();
         // SAFETY: likewise.
-        unsafe { *own(region::connections(), cpu, backend) += 1 };
+        unsafe { *connections.byte_add(place) += 1 };
     }
 }
 

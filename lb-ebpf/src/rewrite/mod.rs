@@ -124,30 +124,32 @@ pub fn forward<I: Ip, R: Reading<I>>(
 #[must_use]
 pub fn at_once<I: Ip>(packet: &Packet, way: Way, verdict: u32) -> Option<Outcome> {
     let (backend, length) = (way.backend, packet.length());
+    if !backend.has_room(length) {
+        return None;
+    }
     // Each mode by itself, as in `forward`.
     if backend.is_direct() {
-        if !backend.has_room(length) {
-            return None;
-        }
         frame::address(packet.window()?, backend.hop().macs());
         return Some(Outcome::to_backend(verdict, backend));
     }
-    let mode = backend.forward()?;
-    if mode.overhead() == 0 || !backend.has_room(length) {
+    let mode = backend.forward_byte();
+    if mode < Forward::Ip4 as u8 {
         return None;
     }
-    if is_last::<I>(packet, &Frame::PLAIN) {
-        return Some(Outcome::here(Verdict::DropTtl));
+    let lifetime = I::lifetime(packet, &Frame::PLAIN)?;
+    if lifetime < 2 {
+        return Some(Outcome::seldom(Verdict::DropTtl));
     }
-    let refused = match mode {
-        Forward::Ip4 => tunnel::forward::<I, true>(packet, &Frame::PLAIN, way, Forward::Ip4),
-        Forward::Ip6 => tunnel::forward::<I, true>(packet, &Frame::PLAIN, way, Forward::Ip6),
-        Forward::Gue4 => tunnel::forward::<I, true>(packet, &Frame::PLAIN, way, Forward::Gue4),
-        Forward::Gue6 => tunnel::forward::<I, true>(packet, &Frame::PLAIN, way, Forward::Gue6),
+    let frame = &Frame::PLAIN;
+    let refused = match Forward::from_byte(mode)? {
+        Forward::Ip4 => tunnel::forward::<I, true>(packet, frame, way, Forward::Ip4, lifetime),
+        Forward::Ip6 => tunnel::forward::<I, true>(packet, frame, way, Forward::Ip6, lifetime),
+        Forward::Gue4 => tunnel::forward::<I, true>(packet, frame, way, Forward::Gue4, lifetime),
+        Forward::Gue6 => tunnel::forward::<I, true>(packet, frame, way, Forward::Gue6, lifetime),
         Forward::Dsr | Forward::Nat | Forward::FullNat => None,
     };
     Some(match refused {
-        Some(refused) => Outcome::here(refused),
+        Some(refused) => refused,
         None => Outcome::to_backend(verdict, backend),
     })
 }
@@ -164,10 +166,11 @@ fn into<I: Ip, R: Reading<I>>(
     mode: Forward,
 ) -> Option<Outcome> {
     if R::PLAIN && way.backend.has_room(packet.length()) {
-        if is_last::<I>(packet, frame) {
+        let lifetime = I::lifetime(packet, frame)?;
+        if lifetime < 2 {
             return Some(Outcome::here(Verdict::DropTtl));
         }
-        return tunnel::forward::<I, true>(packet, frame, way, mode).map(Outcome::here);
+        return tunnel::forward::<I, true>(packet, frame, way, mode, lifetime);
     }
     let length = segment.length();
     if let Some(refused) = refused::<I>(packet, frame, length, carried, way.backend, mode) {

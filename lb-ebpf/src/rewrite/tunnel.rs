@@ -10,8 +10,9 @@ use network_types::eth::EthHdr;
 use super::{SPREAD_BITS, Way};
 use crate::{
     frame::{self, Frame},
-    ip::{Edit, Ip, Six},
+    ip::{Ip, Six},
     maps::{BackendRef, TunnelRef},
+    outcome::Outcome,
     packet::{Packet, Window},
     parse::{UDP, at},
 };
@@ -32,7 +33,7 @@ const GUE4: usize = IP4 + UDP_HEADER;
 const GUE6: usize = IP6 + UDP_HEADER;
 
 /// Puts outer headers before a packet for its backend: before a `PLAIN` one if its next hop has no
-/// tags. `mode` is a tunnel. `Some` is the verdict on one that may not go further.
+/// tags. `mode` is a tunnel. `Some` is what became of one that may not go further.
 #[inline(always)]
 #[must_use]
 pub fn forward<I: Ip, const PLAIN: bool>(
@@ -40,14 +41,15 @@ pub fn forward<I: Ip, const PLAIN: bool>(
     frame: &Frame,
     way: Way,
     mode: Forward,
-) -> Option<Verdict> {
+    lifetime: u8,
+) -> Option<Outcome> {
     let backend = way.backend;
     let bits = way.spread();
     // The same bits again above themselves, in one instruction.
     let spread = bits.wrapping_mul(1 | 1 << SPREAD_BITS);
     // Forwarding into the tunnel counts a hop (RFC 2003 section 3.1, RFC 2473 section 3.1).
-    if I::edit(packet, frame, &Edit::HOP).is_none() {
-        return Some(Verdict::DropInternal);
+    if I::hop(packet, frame, lifetime).is_none() {
+        return Some(Outcome::seldom(Verdict::DropInternal));
     }
     let is_v4 = matches!(mode, Forward::Ip4 | Forward::Gue4);
     let kind = if is_v4 { frame::IPV4 } else { frame::IPV6 };
@@ -58,7 +60,7 @@ pub fn forward<I: Ip, const PLAIN: bool>(
         frame::part(packet, frame, overhead, kind)
     };
     let Some(grown) = grown else {
-        return Some(Verdict::DropNoHeadroom);
+        return Some(Outcome::seldom(Verdict::DropNoHeadroom));
     };
     // Read where it lies now, for nothing is to be kept meanwhile.
     let inside = Frame {
@@ -67,10 +69,10 @@ pub fn forward<I: Ip, const PLAIN: bool>(
     };
     // The greater part first: one question for all.
     let Some(length) = I::length(&grown, &inside) else {
-        return Some(Verdict::DropInternal);
+        return Some(Outcome::seldom(Verdict::DropInternal));
     };
     let Some((class, first)) = first::<I, PLAIN>(&grown, &inside) else {
-        return Some(Verdict::DropInternal);
+        return Some(Outcome::seldom(Verdict::DropInternal));
     };
     let is_udp = matches!(mode, Forward::Gue4 | Forward::Gue6);
     let outer = Outer {
@@ -112,13 +114,13 @@ pub fn forward<I: Ip, const PLAIN: bool>(
         Forward::Dsr | Forward::Nat | Forward::FullNat => None,
     };
     match written {
-        None => Some(Verdict::DropInternal),
+        None => Some(Outcome::seldom(Verdict::DropInternal)),
         Some(Some(link)) => {
             frame::address(link, backend.hop().macs());
             frame::set_kind(link, kind);
             None
         }
-        Some(None) => frame::send(&grown, frame, backend.hop()),
+        Some(None) => frame::send(&grown, frame, backend.hop()).map(Outcome::here),
     }
 }
 
@@ -152,10 +154,10 @@ fn heads<const PLAIN: bool, const OUTER: usize, const ALL: usize>(
 /// The same for any packet and whatever tunnel its backend has.
 #[inline(always)]
 #[must_use]
-pub fn any<I: Ip>(packet: &Packet, frame: &Frame, way: Way) -> Option<Verdict> {
-    match way.backend.forward() {
-        Some(mode) => forward::<I, false>(packet, frame, way, mode),
-        None => Some(Verdict::DropInternal),
+pub fn any<I: Ip>(packet: &Packet, frame: &Frame, way: Way) -> Option<Outcome> {
+    match (way.backend.forward(), I::lifetime(packet, frame)) {
+        (Some(mode), Some(lifetime)) => forward::<I, false>(packet, frame, way, mode, lifetime),
+        _ => Some(Outcome::seldom(Verdict::DropInternal)),
     }
 }
 
