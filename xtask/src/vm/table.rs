@@ -65,7 +65,7 @@ pub const ROWS: &[Row] = &[
         title: "the kernel's verifier",
         program: Program::Binary(VERIFIER),
         requires: "",
-        limit: Duration::from_secs(120),
+        limit: Duration::from_secs(600),
     },
     Row {
         title: "single packets",
