@@ -97,6 +97,8 @@ const VERDICT: u64 = (VERDICT_SLOTS as u64 - 1) << VERDICT_BIT;
 const COUNTS_BIT: u32 = 48;
 const EGRESS_BIT: u32 = 32;
 const _: () = assert!(limits::MAX_INTERFACES as u64 <= 1 << (COUNTS_BIT - EGRESS_BIT));
+// Whatever is there, counters' maps have a record for it.
+const _: () = assert!(limits::MAX_BACKENDS as u64 + 1 == 1 << (64 - COUNTS_BIT));
 const _: () = assert!((icmp::NO_PORT as u64) < 1 << NUMBER_BITS);
 const _: () = assert!(limits::ENDPOINT_SLOTS as u64 <= 1 << NUMBER_BITS);
 const _: () = assert!(rewrite::SPREAD_BITS <= NUMBER_BITS);

@@ -124,6 +124,7 @@ pub fn forward<I: Ip, R: Reading<I>>(
 #[must_use]
 pub fn at_once<I: Ip>(packet: &Packet, way: Way, verdict: u32) -> Option<Outcome> {
     let (backend, length) = (way.backend, packet.length());
+    // First, for `dsr` and tunnels ask it both. In other modes it may say anything: they end below.
     if !backend.has_room(length) {
         return None;
     }
