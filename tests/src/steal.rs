@@ -1,28 +1,51 @@
 //! CPU time that a host takes from the machine. While it takes much, whatever keeps times in
 //! milliseconds can't, and a bound on time tells nothing about the product.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
+
+use crate::wait::let_pass;
 
 /// From this share of all CPUs' time on, a failure isn't believed at once.
 const MUCH: f64 = 0.05;
 /// How often something is tried that failed while the host took that much.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 5;
+/// How long the host is looked at to see whether it leaves the CPUs alone again.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long another attempt waits for that.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Does `trial`; once more when it fails while the host takes much of the CPUs' time, and says
-/// so. It has three attempts at most, and one where the host leaves the CPUs alone.
+/// so: as soon as the host leaves them alone, or after 20 s. It has five attempts at most, and
+/// one where the host takes little.
 ///
 /// # Errors
 ///
 /// The last attempt's, with the share that the host took of it.
 pub fn despite<T>(trial: impl FnMut() -> Result<T>) -> Result<T> {
-    told(Times::now, trial)
+    told(Times::now, calm, trial)
 }
 
-/// The same, where `times` tells the time.
+/// Waits until the host leaves the CPUs alone, or patience ends.
+fn calm() -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        let before = Times::now()?;
+        let_pass(LOOK)?;
+        if Times::now()?.stolen_since(&before) < MUCH || begin.elapsed() >= PATIENCE {
+            return Ok(());
+        }
+    }
+}
+
+/// Does `trial` likewise, where `times` tells the time, and `calm` waits.
 fn told<T>(
     mut times: impl FnMut() -> Result<Times>,
+    mut calm: impl FnMut() -> Result<()>,
     mut trial: impl FnMut() -> Result<T>,
 ) -> Result<T> {
     let mut attempt = 1;
@@ -38,6 +61,7 @@ fn told<T>(
             return Err(error.context(format!("attempt {attempt}, {taken}")));
         }
         eprintln!("tried again, for {taken}: {error:#}");
+        calm()?;
         attempt += 1;
     }
 }
@@ -98,7 +122,8 @@ mod tests {
         }
     }
 
-    /// How often a trial is made that fails `failures` times, while the host takes that much of 100.
+    /// How often a trial is made that fails `failures` times, while the host takes that much of
+    /// 100, and whether it passes in the end. Between two attempts there is one wait.
     fn attempts(failures: usize, stolen: u64) -> (usize, bool) {
         let mut now = 0;
         let times = || {
@@ -108,14 +133,19 @@ mod tests {
                 stolen: now * stolen,
             })
         };
-        let mut made = 0;
-        let done = told(times, || {
+        let (mut made, mut waited) = (0, 0);
+        let calm = || {
+            waited += 1;
+            Ok(())
+        };
+        let done = told(times, calm, || {
             made += 1;
             if made <= failures {
                 bail!("failed");
             }
             Ok(())
         });
+        assert_eq!(waited + 1, made);
         (made, done.is_ok())
     }
 
@@ -124,7 +154,7 @@ mod tests {
         assert_eq!(attempts(0, 90), (1, true));
         assert_eq!(attempts(1, 4), (1, false));
         assert_eq!(attempts(1, 5), (2, true));
-        assert_eq!(attempts(2, 60), (3, true));
-        assert_eq!(attempts(3, 60), (3, false));
+        assert_eq!(attempts(4, 60), (5, true));
+        assert_eq!(attempts(5, 60), (5, false));
     }
 }

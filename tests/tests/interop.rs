@@ -11,7 +11,7 @@ use flowgate_tests::{
         capture::{Capture, Frame},
         judge::judge,
         keepalived::{Keepalived, State},
-        matrix,
+        matrix::{self, Plan},
         wire::{Cast, Family, HIGH, LOW, Node, Part, Version, Wire},
     },
     netns::run,
@@ -23,13 +23,12 @@ const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn the_matrix_in_short() -> Result<()> {
-    let plans = matrix::short();
-    steal::despite(|| {
-        let rows = matrix::run(&plans, |_, _| {});
-        let failures = matrix::failures(&rows);
-        ensure!(failures.is_empty(), "{}", failures.join("\n\n"));
-        Ok(())
-    })
+    // Each for itself: a host that takes the CPUs' time for a while spoils some.
+    let trial = |plan: &Plan| steal::despite(|| matrix::sound(plan.trial()));
+    let rows = matrix::run(&matrix::short(), trial, |_, _| {});
+    let failures = matrix::failures(&rows);
+    ensure!(failures.is_empty(), "{}", failures.join("\n\n"));
+    Ok(())
 }
 
 const PLAIN: Wire = Wire {

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, sync::Mutex, thread};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::{
     trial::{self, Row, Step},
@@ -18,6 +18,17 @@ pub struct Plan {
     pub first: Node,
     /// What happens then.
     pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Makes the trial.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being made. What went wrong in it, the row says.
+    pub fn trial(&self) -> Result<Row> {
+        trial::run(self.wire, self.first, &self.steps)
+    }
 }
 
 /// Every row with all of its steps.
@@ -48,16 +59,20 @@ pub fn short() -> Vec<Plan> {
     plans
 }
 
-/// Makes the trials. Those of version 2, which mostly wait, beside the others; `done` is told of
-/// each.
-pub fn run(plans: &[Plan], done: impl Fn(&Plan, &Result<Row>) + Sync) -> Vec<Result<Row>> {
+/// Makes each plan's `trial`. Those of version 2, which mostly wait, beside the others; `done` is
+/// told of each.
+pub fn run(
+    plans: &[Plan],
+    trial: impl Fn(&Plan) -> Result<Row> + Sync,
+    done: impl Fn(&Plan, &Result<Row>) + Sync,
+) -> Vec<Result<Row>> {
     let (slow, fast): (Vec<_>, Vec<_>) =
         (0..plans.len()).partition(|&number| plans[number].wire.version == Version::V2);
     let rows = Mutex::new(Vec::new());
     let lane = |numbers: Vec<usize>| {
         for number in numbers {
             let plan = &plans[number];
-            let row = trial::run(plan.wire, plan.first, &plan.steps);
+            let row = trial(plan);
             done(plan, &row);
             rows.lock()
                 .expect("nobody panics with it")
@@ -71,6 +86,17 @@ pub fn run(plans: &[Plan], done: impl Fn(&Plan, &Result<Row>) + Sync) -> Vec<Res
     let mut rows = rows.into_inner().expect("nobody panics with it");
     rows.sort_by_key(|(number, _)| *number);
     rows.into_iter().map(|(_, row)| row).collect()
+}
+
+/// The row, if everything was as it should be.
+///
+/// # Errors
+///
+/// Everything that went wrong in it.
+pub fn sound(row: Result<Row>) -> Result<Row> {
+    let failures = failures(std::slice::from_ref(&row));
+    ensure!(failures.is_empty(), "{}", failures.join("\n\n"));
+    row
 }
 
 /// Whether everything was as it should be.

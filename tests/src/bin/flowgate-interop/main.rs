@@ -56,7 +56,7 @@ fn matrix(arguments: &Arguments) -> Result<bool> {
         plans.len()
     );
     let begin = Instant::now();
-    let rows = matrix::run(&plans, |plan: &Plan, row: &Result<Row>| {
+    let rows = matrix::run(&plans, Plan::trial, |plan, row| {
         let verdict = match matrix::is_good(row) {
             true => "ok",
             false => "FAILED",
