@@ -150,7 +150,7 @@ fn run(arguments: &Arguments) -> Result<Report> {
     let mut bed = last.expect("there is a row");
     let mut targets: Vec<Judged> = target::all()
         .iter()
-        .filter_map(|target| Judged::new(target, &measured))
+        .filter_map(|target| Judged::new(target, &measured, quiet))
         .collect();
     let bytes = (bed.bytes_per_slot()?, bed.bytes_per_entry()?);
     targets.push(Judged::memory(bytes.0, bytes.1));

@@ -36,9 +36,40 @@ pub struct Figures {
     pub swap: Spread,
     /// All rounds. Those of scenarios that were measured in turns belong together by their
     /// places.
-    pub rounds: Vec<Round>,
+    rounds: Vec<Round>,
+    /// How many of them count.
+    wanted: usize,
     /// What tells the scenarios that were measured in turns from others.
-    pub turn: usize,
+    turn: usize,
+}
+
+/// How many times as long one takes as another, where both were measured in turns.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ratio {
+    /// The middle one of the turns in which the machine was quiet, where those are enough.
+    pub quiet: Option<f64>,
+    /// The middle one of all turns.
+    pub all: f64,
+}
+
+impl Ratio {
+    /// Of each turn's swap and ratio. Only the swap chooses.
+    fn of(turns: &[(f64, f64)], wanted: usize, quiet: Quiet) -> Self {
+        let middle = |turns: Vec<f64>| Spread::of(turns).median;
+        let is_quiet = |&&(swap, _): &&(f64, f64)| quiet.noise(swap) <= TOLERANCE;
+        let ratio = |&(_, ratio): &(f64, f64)| ratio;
+        let chosen: Vec<f64> = turns.iter().filter(is_quiet).map(ratio).collect();
+        Ratio {
+            quiet: (chosen.len() >= wanted).then(|| middle(chosen)),
+            all: middle(turns.iter().map(ratio).collect()),
+        }
+    }
+
+    /// What a target is judged by. Where the machine was hardly ever quiet, a few of its turns
+    /// tell less than all.
+    pub fn judged(self) -> f64 {
+        self.quiet.unwrap_or(self.all)
+    }
 }
 
 impl Figures {
@@ -54,27 +85,29 @@ impl Figures {
             prologue: Spread::of(spread(|round| Some(round.prologue))),
             swap: Spread::of(spread(|round| Some(round.swap))),
             rounds,
+            wanted,
             turn,
         }
     }
 
-    /// How many times as long as in `other` a packet takes here: in the middle one of all turns,
-    /// where both were measured in turns.
-    pub fn times(&self, other: &Figures) -> f64 {
+    /// How many times as long as in `other` a packet takes here. `None` where they weren't
+    /// measured in turns.
+    pub fn times(&self, other: &Figures, quiet: Quiet) -> Option<Ratio> {
         if self.turn != other.turn {
-            return self.ours.median / other.ours.median;
+            return None;
         }
         let turns = self.rounds.iter().zip(&other.rounds);
-        let ratios = turns.map(|(one, other)| one.ours / other.ours);
-        Spread::of(ratios.collect()).median
+        let turns = turns.map(|(one, other)| (one.swap.max(other.swap), one.ours / other.ours));
+        let turns: Vec<_> = turns.collect();
+        Some(Ratio::of(&turns, self.wanted, quiet))
     }
 
-    /// How many times as long as the reference the product takes, in the middle one of all
-    /// rounds. `None` where that isn't measured.
-    pub fn times_reference(&self) -> Option<f64> {
-        let ratio = |round: &Round| Some(round.ours / round.reference?);
-        let ratios: Option<Vec<f64>> = self.rounds.iter().map(ratio).collect();
-        Some(Spread::of(ratios?).median)
+    /// How many times as long as the reference the product takes. `None` where that isn't
+    /// measured.
+    pub fn times_reference(&self, quiet: Quiet) -> Option<Ratio> {
+        let ratio = |round: &Round| Some((round.swap, round.ours / round.reference?));
+        let turns: Option<Vec<_>> = self.rounds.iter().map(ratio).collect();
+        Some(Ratio::of(&turns?, self.wanted, quiet))
     }
 }
 
@@ -228,22 +261,49 @@ fn checked(bed: &mut Bed, program: Program, scenario: &Scenario, repeat: u32) ->
 mod tests {
     use super::*;
 
-    fn figures(turn: usize, ours: &[f64]) -> Figures {
-        let round = |&ours: &f64| Round {
-            swap: 8.0,
+    fn figures(turn: usize, rounds: &[(f64, f64)], wanted: usize) -> Figures {
+        let round = |&(swap, ours): &(f64, f64)| Round {
+            swap,
             prologue: 5.0,
             ours,
             reference: Some(100.0),
         };
-        Figures::new(turn, ours.iter().map(round).collect(), ours.len())
+        Figures::new(turn, rounds.iter().map(round).collect(), wanted)
+    }
+
+    fn seen(swap: f64) -> Quiet {
+        let mut quiet = Quiet::new();
+        quiet.see(swap);
+        quiet
     }
 
     #[test]
     fn what_was_measured_in_turns_is_compared_turn_by_turn() {
         // A machine that becomes slower: the medians of 60 and 20 would make it 3.
-        let one = figures(0, &[20.0, 60.0, 80.0]);
-        assert_eq!(one.times(&figures(0, &[10.0, 20.0, 40.0])), 2.0);
-        assert_eq!(one.times(&figures(1, &[10.0, 20.0, 40.0])), 3.0);
-        assert_eq!(one.times_reference(), Some(0.6));
+        let one = figures(0, &[(8.0, 20.0), (8.0, 60.0), (8.0, 80.0)], 3);
+        let other = |turn| figures(turn, &[(8.0, 10.0), (8.0, 20.0), (8.0, 40.0)], 3);
+        let ratio = one.times(&other(0), seen(8.0)).unwrap();
+        assert_eq!((ratio.quiet, ratio.all), (Some(2.0), 2.0));
+        assert_eq!(one.times(&other(1), seen(8.0)), None);
+        assert_eq!(one.times_reference(seen(8.0)).unwrap().quiet, Some(0.6));
+    }
+
+    #[test]
+    fn a_turn_is_quiet_when_both_of_its_rounds_are() {
+        // Of the second and the fourth turn one round isn't; the least ratio is in one of them.
+        let one = [(8.0, 20.0), (16.0, 70.0), (8.5, 40.0), (8.0, 30.0)];
+        let one = |wanted| figures(0, &one, wanted);
+        let other = [8.0, 8.0, 8.0, 16.0].map(|swap| (swap, 10.0));
+        let other = |wanted| figures(0, &other, wanted);
+        let ratio = |wanted, least| one(wanted).times(&other(wanted), seen(least)).unwrap();
+        assert_eq!(ratio(1, 8.0).quiet, Some(4.0));
+        assert_eq!(ratio(2, 8.0).quiet, Some(4.0));
+        assert_eq!(ratio(2, 7.5).quiet, None);
+        assert_eq!(ratio(1, 7.5).quiet, Some(2.0));
+        assert_eq!(ratio(3, 8.0).quiet, None);
+        assert_eq!(ratio(3, 8.0).judged(), ratio(3, 8.0).all);
+        assert_eq!(ratio(2, 8.0).judged(), 4.0);
+        assert_eq!(one(3).times_reference(seen(8.0)).unwrap().quiet, Some(0.3));
+        assert_eq!(one(4).times_reference(seen(8.0)).unwrap().quiet, None);
     }
 }

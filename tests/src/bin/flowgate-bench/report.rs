@@ -4,7 +4,7 @@ use flowgate_tests::spread::Spread;
 use serde::Serialize;
 
 use crate::machine::Machine;
-use crate::measure::Figures;
+use crate::measure::{Figures, Ratio};
 use crate::quiet::{Quiet, TOLERANCE};
 use crate::row;
 use crate::target::{Against, Target};
@@ -49,6 +49,16 @@ pub struct Row {
     pub line_rate_cores: f64,
 }
 
+/// The turns that a ratio is of.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Turns {
+    /// Those in which the machine was quiet; of all turns it is this.
+    Quiet { all: f64 },
+    /// All, for too few were quiet.
+    All,
+}
+
 /// A target, and whether it was met.
 #[derive(Serialize)]
 pub struct Judged {
@@ -56,6 +66,8 @@ pub struct Judged {
     pub what: String,
     /// What it came to: a ratio, or nanoseconds, or bytes.
     pub figure: f64,
+    /// Of which turns it is the middle one, where it is of turns.
+    pub turns: Option<Turns>,
     /// The most that it may be.
     pub most: f64,
     /// Whether it isn't more.
@@ -78,29 +90,41 @@ impl Row {
 }
 
 impl Judged {
-    /// A target, by the rows that were measured. `None` when one that it takes wasn't.
-    pub fn new(target: &Target, rows: &[(row::Row, Figures)]) -> Option<Self> {
+    /// A target, by the rows that were measured. `None` when one that it takes wasn't. `quiet`
+    /// knows all rows.
+    pub fn new(target: &Target, rows: &[(row::Row, Figures)], quiet: Quiet) -> Option<Self> {
         let find = |row: row::Row| {
             let found = rows.iter().find(|(measured, _)| *measured == row);
             found.map(|(_, figures)| figures)
         };
         let of = find(target.of)?;
-        let (beside, figure) = match target.against {
-            Against::Clock => ("ns".to_owned(), of.ours.median),
-            Against::Ours(other) => (format!("/ {other}"), of.times(find(other)?)),
+        let medians = |other: Spread| (of.ours.median / other.median, None);
+        let turns = |ratio: Ratio| {
+            let turns = match ratio.quiet {
+                Some(_) => Turns::Quiet { all: ratio.all },
+                None => Turns::All,
+            };
+            (ratio.judged(), Some(turns))
+        };
+        let (beside, (figure, turns)) = match target.against {
+            Against::Clock => ("ns".to_owned(), (of.ours.median, None)),
+            Against::Ours(other) => {
+                let beside = find(other)?;
+                let figure = of.times(beside, quiet).map_or(medians(beside.ours), turns);
+                (format!("/ {other}"), figure)
+            }
             Against::Reference(other) if other == target.of => {
-                ("/ LRU hash".to_owned(), of.times_reference()?)
+                ("/ LRU hash".to_owned(), turns(of.times_reference(quiet)?))
             }
             Against::Reference(other) => {
-                let median = find(other)?.reference?.median;
-                (format!("/ LRU hash, {other}"), of.ours.median / median)
+                let figure = medians(find(other)?.reference?);
+                (format!("/ LRU hash, {other}"), figure)
             }
         };
-        Some(Self::of(
-            format!("{} {beside}", target.of),
-            figure,
-            target.most,
-        ))
+        Some(Judged {
+            turns,
+            ..Self::of(format!("{} {beside}", target.of), figure, target.most)
+        })
     }
 
     /// Bytes that a flow takes: of the flow table, and beside it of the reference.
@@ -113,6 +137,7 @@ impl Judged {
         Judged {
             what,
             figure,
+            turns: None,
             most,
             met: figure <= most,
         }
@@ -213,12 +238,18 @@ impl Report {
         for Judged {
             what,
             figure,
+            turns,
             most,
             met,
         } in &self.targets
         {
             let met = if *met { "met" } else { "MISSED" };
-            println!("{what:<width$} {figure:>6.2}  ≤ {most:>5.2}  {met}");
+            let turns = match turns {
+                Some(Turns::Quiet { all }) => format!("  in quiet turns; in all {all:.2}"),
+                Some(Turns::All) => "  in all turns, few of them quiet".to_owned(),
+                None => String::new(),
+            };
+            println!("{what:<width$} {figure:>6.2}  ≤ {most:>5.2}  {met:<6}{turns}");
         }
     }
 
