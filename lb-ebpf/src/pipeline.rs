@@ -14,7 +14,7 @@ use crate::{
     parse::{Kind, Plain, Reading, Segment},
     rewrite::{self, Carried, Way, nat},
     schedule::{self, Choice},
-    service,
+    service, turn,
 };
 
 /// The way of a plain packet, as nearly all are: without tags, options and extensions, and
@@ -207,7 +207,7 @@ fn to_stable<I: Ip, F: Flows<I>, R: Reading<I>>(
     // Opaque, or it is worked out behind the next branch, and all that it is made of is kept on the
     // stack until then.
     let hash = opaque(F::hash(&key));
-    let slot = schedule::steady(service, hash, || segment.flow().client);
+    let slot = turn::steady(service, hash, || segment.flow().client);
     let choice = match schedule::lasting(slot, || segment.opens()) {
         // As above.
         Some(choice)

@@ -10,7 +10,7 @@ use lb_common::{
     verdict::Verdict,
 };
 
-pub use stable::{changing, lasting, stable, steady};
+pub use stable::{changing, lasting, stable};
 
 use crate::{
     flow::{Flows, Found, Slot},

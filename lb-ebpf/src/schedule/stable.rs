@@ -12,23 +12,12 @@ use super::{Choice, again, given, keeps, kept, moved};
 use crate::{
     clock,
     flow::Flows,
-    ip::{Address, Ip},
+    ip::Ip,
     maps::{BackendRef, EndpointRef},
     node,
     parse::Reading,
     turn, watch,
 };
-
-/// The place in the wheel that all packets of a segment's flow find. `None` when it is empty.
-#[inline(always)]
-#[must_use]
-pub fn steady<A: Address>(
-    service: EndpointRef,
-    hash: u64,
-    client: impl FnOnce() -> A,
-) -> Option<wheel::Slot> {
-    turn::steady(service, hash, client)
-}
 
 /// The choice of a segment of a service that keeps flows only while their place in the wheel
 /// changes hands, where it doesn't and the segment opens nothing: that of nearly every packet.

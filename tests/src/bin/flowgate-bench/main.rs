@@ -50,7 +50,7 @@ struct Arguments {
     #[arg(long, value_name = "WORDS", default_value = "")]
     scenario: String,
     /// Seconds that each row may wait until the machine has been quiet in so many rounds; after
-    /// that the quietest count [default: 30; with --quick or --counted: 0]
+    /// that the quietest count, and for ratios of rows all [default: 30; with --quick or --counted: 0]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=86_400))]
     patience: Option<u64>,
     /// Fewer and shorter rounds, without patience: 3 of 100,000 packets

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use flowgate_tests::{interrupt, spread::Spread};
 use lb_common::verdict::Verdict;
+use serde::Serialize;
 
 use crate::bed::{Bed, Program};
 use crate::frame;
-use crate::quiet::{Quiet, Round, TOLERANCE, quietest};
+use crate::quiet::{Quiet, Round, quietest};
 use crate::scenario::Scenario;
 
 /// How much is measured.
@@ -44,7 +45,7 @@ pub struct Figures {
 }
 
 /// How many times as long one takes as another, where both were measured in turns.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ratio {
     /// The middle one of the turns in which the machine was quiet, where those are enough.
     pub quiet: Option<f64>,
@@ -56,7 +57,7 @@ impl Ratio {
     /// Of each turn's swap and ratio. Only the swap chooses.
     fn of(turns: &[(f64, f64)], wanted: usize, quiet: Quiet) -> Self {
         let middle = |turns: Vec<f64>| Spread::of(turns).median;
-        let is_quiet = |&&(swap, _): &&(f64, f64)| quiet.noise(swap) <= TOLERANCE;
+        let is_quiet = |&&(swap, _): &&(f64, f64)| quiet.was(swap);
         let ratio = |&(_, ratio): &(f64, f64)| ratio;
         let chosen: Vec<f64> = turns.iter().filter(is_quiet).map(ratio).collect();
         Ratio {
@@ -181,7 +182,7 @@ fn rounds(
     loop {
         let all = rounds.iter_mut().zip(turn(quiet)?);
         all.for_each(|(rounds, round): (&mut Vec<Round>, _)| rounds.push(round));
-        let is_quiet = |round: &&Round| quiet.noise(round.swap) <= TOLERANCE;
+        let is_quiet = |round: &&Round| quiet.was(round.swap);
         let is_enough = |rounds: &Vec<Round>| rounds.iter().filter(is_quiet).count() >= wanted;
         let is_late = rounds[0].len() >= wanted && begin.elapsed() >= patience;
         if is_late || rounds.iter().all(is_enough) {

@@ -22,6 +22,11 @@ impl Quiet {
     pub fn noise(self, swap: f64) -> f64 {
         swap / self.0 - 1.0
     }
+
+    /// Whether the machine was quiet then.
+    pub fn was(self, swap: f64) -> bool {
+        self.noise(swap) <= TOLERANCE
+    }
 }
 
 /// One round of a row, in nanoseconds per packet.

@@ -49,16 +49,6 @@ pub struct Row {
     pub line_rate_cores: f64,
 }
 
-/// The turns that a ratio is of.
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Turns {
-    /// Those in which the machine was quiet; of all turns it is this.
-    Quiet { all: f64 },
-    /// All, for too few were quiet.
-    All,
-}
-
 /// A target, and whether it was met.
 #[derive(Serialize)]
 pub struct Judged {
@@ -66,8 +56,8 @@ pub struct Judged {
     pub what: String,
     /// What it came to: a ratio, or nanoseconds, or bytes.
     pub figure: f64,
-    /// Of which turns it is the middle one, where it is of turns.
-    pub turns: Option<Turns>,
+    /// What it is, where both sides were measured in turns.
+    pub turns: Option<Ratio>,
     /// The most that it may be.
     pub most: f64,
     /// Whether it isn't more.
@@ -99,13 +89,7 @@ impl Judged {
         };
         let of = find(target.of)?;
         let medians = |other: Spread| (of.ours.median / other.median, None);
-        let turns = |ratio: Ratio| {
-            let turns = match ratio.quiet {
-                Some(_) => Turns::Quiet { all: ratio.all },
-                None => Turns::All,
-            };
-            (ratio.judged(), Some(turns))
-        };
+        let turns = |ratio: Ratio| (ratio.judged(), Some(ratio));
         let (beside, (figure, turns)) = match target.against {
             Against::Clock => ("ns".to_owned(), (of.ours.median, None)),
             Against::Ours(other) => {
@@ -245,8 +229,13 @@ impl Report {
         {
             let met = if *met { "met" } else { "MISSED" };
             let turns = match turns {
-                Some(Turns::Quiet { all }) => format!("  in quiet turns; in all {all:.2}"),
-                Some(Turns::All) => "  in all turns, few of them quiet".to_owned(),
+                Some(Ratio {
+                    quiet: Some(_),
+                    all,
+                }) => {
+                    format!("  in quiet turns; in all {all:.2}")
+                }
+                Some(Ratio { quiet: None, .. }) => "  in all turns, few of them quiet".to_owned(),
                 None => String::new(),
             };
             println!("{what:<width$} {figure:>6.2}  ≤ {most:>5.2}  {met:<6}{turns}");
